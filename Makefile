@@ -1,0 +1,81 @@
+# Every target sets up what it needs first: .venv from requirements.txt, node_modules from package-lock.json.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+NPM_READY := node_modules/.ready
+CHAPTERS ?=
+PORT ?= 8000
+# One thread: with anything else running, two are up to ten times slower than one.
+export OMP_NUM_THREADS = 1
+export OMP_WAIT_POLICY = PASSIVE
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test lint unit outputs site lab notebooks bench gpu mutants accept-equations check-env lock pictures clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(NPM_READY): package-lock.json $(READY)
+	npm ci --silent
+	@touch $@
+
+book: $(READY) $(NPM_READY)  ## build the site and print the file to open
+	$(BIN)/python -m bookkit.build
+
+serve: $(READY) $(NPM_READY)  ## build, serve on 127.0.0.1:PORT and rebuild when a source changes
+	$(BIN)/python -m bookkit.serve --port $(PORT)
+
+test: lint unit outputs site  ## prove everything: lint, unit tests, stored outputs, site
+
+lint: $(READY)  ## ruff over code and notebooks
+	ruff check .
+	ruff format --check .
+
+unit: $(READY) $(NPM_READY)  ## unit tests; records which equations passed
+	$(BIN)/python -m pytest tests --ignore=tests/site
+
+outputs: $(READY)  ## run every notebook and compare it with its stored outputs
+	$(BIN)/python -m pytest --nbval chapters
+
+site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
+	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.build
+	$(BIN)/python -m pytest tests/site
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=chapters
+
+notebooks: $(READY)  ## run notebooks afresh and store their outputs (CHAPTERS="iou …" for some)
+	$(BIN)/python -m bookkit.notebooks $(CHAPTERS)
+
+bench: $(READY)  ## measure our helpers beside their peers in one run
+	@for f in benchmarks/bench_*.py; do $(BIN)/python $$f || exit 1; done
+
+gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
+	$(BIN)/python -m bookkit.gpu $(CHAPTERS)
+
+mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
+	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c || exit 1; done
+
+accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
+	$(BIN)/python -m bookkit.verified accept
+
+pictures: $(READY) $(NPM_READY)  ## draw the still pictures of the interactive figures
+	$(BIN)/python -m bookkit.explorables pictures
+
+check-env:  ## one line for each thing present or missing
+	@if [ -x $(BIN)/python ]; then $(BIN)/python src/bookkit/environment.py; else $(PYTHON) src/bookkit/environment.py; fi
+
+lock: $(READY)  ## renew requirements.txt from pyproject.toml
+	$(BIN)/python -m bookkit.lock
+
+clean:  ## remove what building made (not .venv)
+	rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""How the book is made and proven; no reader imports it."""
