@@ -1,0 +1,18 @@
+"""Verified equations: every labelled equation of the book names the tests that prove it.
+
+equations.py  labelled equations and the hash of their LaTeX, read from the pages
+marks.py      the tests that carry ``@pytest.mark.verifies``, read from their source
+record.py     what the last test run found
+checks.py     what must hold between the three
+extension.py  the Sphinx side: a mark beside each equation, a page that lists them all
+plugin.py     the pytest side: the marker and the record
+__main__.py   ``python -m bookkit.verified accept | check``
+"""
+
+
+def setup(app):
+    """Set up the Sphinx extension ``bookkit.verified``."""
+    # Imported here because the pytest plugin lives in this package and has no need of Sphinx.
+    from bookkit.verified import extension
+
+    return extension.setup(app)
