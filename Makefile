@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-NPM_READY := node_modules/.ready
+NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
 PORT ?= 8000
 # One thread: with anything else running, two are up to ten times slower than one.
@@ -26,7 +26,6 @@ $(READY): requirements.txt pyproject.toml
 
 $(NPM_READY): package-lock.json $(READY)
 	npm ci --silent
-	@touch $@
 
 book: $(READY) $(NPM_READY)  ## build the site and print the file to open
 	$(BIN)/python -m bookkit.build

@@ -27,6 +27,7 @@ from derived.iou import (
     iou,
     pairwise,
     regression_cases,
+    regression_descent,
 )
 
 SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
@@ -1019,3 +1020,61 @@ def test_the_anchors_fill_a_disc_of_radius_three_evenly():
 def test_the_number_of_points_is_a_count(points):
     with pytest.raises(ValueError, match="points: expected an integer of at least 1"):
         regression_cases(points)
+
+
+def descend_one_step_at_a_time(x, goal, kind, steps):
+    """The update rule of the simulation as printed, with the slope by central differences."""
+
+    def corners(box):
+        x, y, w, h = box.unbind(-1)
+        return torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
+
+    def loss(box):
+        return 1 - SIMILARITIES[kind](corners(box), corners(goal))
+
+    nudge = 1e-6 * torch.eye(4, dtype=torch.float64)
+    for step in range(steps):
+        slope = torch.stack([(loss(x + d) - loss(x - d)) / 2e-6 for d in nudge], -1)
+        rate = 0.1 * 0.1 ** ((step >= 160) + (step >= 180))
+        j = iou(corners(x), corners(goal))
+        x = x - rate * (2 - j)[:, None] * slope
+        x = torch.cat([x[:, :2], x[:, 2:].clamp(min=0.01)], 1)
+    return x
+
+
+@pytest.mark.parametrize("kind", ["giou", "diou"])
+def test_the_regression_descent_follows_the_printed_rule(kind):
+    goal = boxes([10, 10, 1, 1], [10, 10, 2, 0.5])
+    start = boxes([10.4, 9.7, 1.2, 0.8], [12.3, 11.9, 0.7, 1.4])
+    end = regression_descent(start, goal, kind)
+    assert torch.allclose(end, descend_one_step_at_a_time(start, goal, kind, 200), atol=1e-4)
+    assert not start.requires_grad and not end.requires_grad
+
+
+def test_the_regression_descent_passes_the_flags_on():
+    start, goal = boxes([30, 10, 1, 1]), boxes([10, 10, 1, 1])
+    fixed = regression_descent(start, goal, "diou", detach_enclosing=True)
+    assert fixed[0, 2:].tolist() == [1, 1] and fixed[0, 0] < 28
+    assert regression_descent(start, goal, "diou")[0, 2] > 1.1
+
+
+def test_the_regression_descent_keeps_sizes_positive():
+    # The first step would take the sides from 0.05 to about -0.5.
+    end = regression_descent(boxes([10, 10, 0.05, 0.05]), boxes([10, 10, 0.02, 0.02]), "iou")
+    assert end[0, 2:].min() >= 0.01
+
+
+@pytest.mark.verifies("iou-far-shrink", by="gradient")
+@pytest.mark.parametrize(
+    ("size", "sign"), [((1.0, 1.0), -1), ((0.4, 0.05), +1), ((3.0, 2.0), -1), ((0.05, 0.02), +1)]
+)
+def test_off_the_axes_giou_shrinks_boxes_much_smaller_than_their_target(size, sign):
+    w, h = (torch.tensor(side, dtype=torch.float64, requires_grad=True) for side in size)
+    pred = torch.stack([7 - w / 2, 9 - h / 2, 7 + w / 2, 9 + h / 2])
+    target = boxes([-1, -1, 1, 1.5])[0]  # 2 wide, 2.5 high; separated on both axes
+    (slope,) = torch.autograd.grad(box_loss(pred, target, "giou"), w)
+    hull_w, hull_h = 7 + size[0] / 2 + 1, 9 + size[1] / 2 + 1
+    union = size[0] * size[1] + 2 * 2.5
+    printed = (union / (2 * hull_w) - size[1]) / (hull_w * hull_h)
+    assert slope.item() == pytest.approx(printed, rel=1e-12)
+    assert slope.sign() == sign

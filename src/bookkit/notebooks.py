@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MKL_NUM_THREADS": "1",
     "DERIVED_GPU": "recorded",
+    "DERIVED_PROGRESS": "0",
 }
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -1,0 +1,222 @@
+"""Exercises of the chapter on IoU losses."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from derived.exercises._exercise import Exercise, Hint, NotYet, number
+from derived.iou import box_loss
+
+__all__ = ["EXERCISES"]
+
+
+# iou-1: dice_intervals() returns intervals A, B, M with d(A, B) > d(A, M) + d(M, B).
+
+DICE_HINTS = {
+    "shape": Hint(
+        "Return three intervals, each of them a pair of numbers: ((a1, a2), (b1, b2), (m1, m2)).",
+        lambda: ((0, 1), (1, 2)),
+        lambda: (0, 1, 1, 2, 0, 2),
+        lambda: ((0, 1), (1, 2), (0, 1, 2)),
+        lambda: 1.0,
+    ),
+    "numbers": Hint(
+        "The ends of the intervals must be finite numbers; {what} is none.",
+        lambda: (("0", "1"), ("1", "2"), ("0", "2")),
+        lambda: ((0, 1), (1, 2), (0, math.inf)),
+        lambda: ((0, 1), (1, 2), (0, math.nan)),
+        lambda: ((0, 1), (1, 2), (0, 2j)),
+    ),
+    "reversed": Hint(
+        "{name} runs backward: an interval's left end comes first.",
+        lambda: ((1, 0), (1, 2), (0, 2)),
+        lambda: ((0, 1), (1, 2), (2, 0)),
+    ),
+    "empty": Hint(
+        "{name} has length 0. Take intervals with some length: for two empty ones the Dice "
+        "distance is 0/0.",
+        lambda: ((0, 0), (1, 2), (0, 2)),
+        lambda: ((0, 1), (1, 2), (1, 1)),
+    ),
+    "same": Hint(
+        "A and B are the same interval, so d(A, B) = 0, and no sum of distances is below that.",
+        lambda: ((0, 1), (0, 1), (0, 2)),
+    ),
+    "middle is an end": Hint(
+        "M is the same interval as {name}, so one of the two steps has length 0 and the other is "
+        "d(A, B) itself: equality. M must differ from both.",
+        lambda: ((0, 1), (1, 2), (0, 1)),
+        lambda: ((0, 1), (1, 2), (1, 2)),
+    ),
+    "apart": Hint(
+        "M doesn't overlap {name}. That step alone has length 1, the largest Dice distance there "
+        "is. M must overlap both.",
+        lambda: ((0, 1), (2, 3), (4, 5)),
+        lambda: ((0, 1), (1, 2), (1, 3)),
+    ),
+    "order": Hint(
+        "Nearly: these three do break the inequality, but with {name} in the middle. Return the "
+        "middle one last.",
+        lambda: ((0, 2), (0, 1), (1, 2)),
+        lambda: ((0, 1), (0, 2), (1, 2)),
+    ),
+    "holds": Hint(
+        "The inequality holds for these: d(A, B) = {direct:.4g} is not above d(A, M) + d(M, B) = "
+        "{first:.4g} + {second:.4g}. Put A and B far from each other in Dice's sense, and choose "
+        "an M that shares as much as it can with both.",
+        lambda: ((0, 2), (1, 3), (1, 2)),
+        lambda: ((0, 1), (1, 2), (0, 10)),
+        lambda: ((0, 3), (1, 4), (2, 5)),
+    ),
+}
+
+
+def _judge_dice(results: list) -> str:
+    intervals = dict(zip("ABM", _intervals(results[0]), strict=True))
+    for name, (left, right) in intervals.items():
+        if left >= right:
+            raise NotYet("reversed" if left > right else "empty", name=name)
+    a, b, m = intervals.values()
+    if a == b:
+        raise NotYet("same")
+    direct, first, second = _dice(a, b), _dice(a, m), _dice(m, b)
+    if direct > first + second:
+        return (
+            f"three intervals with d(A, B) = {float(direct):.4g} above d(A, M) + d(M, B) = "
+            f"{float(first):.4g} + {float(second):.4g}."
+        )
+    for name, step in (("A", first), ("B", second)):
+        if step == 0:
+            raise NotYet("middle is an end", name=name)
+    for name, others in (("A", (second, direct, first)), ("B", (first, direct, second))):
+        if others[0] > others[1] + others[2]:
+            raise NotYet("order", name=name)
+    for name, step in (("A", first), ("B", second)):
+        if step == 1:
+            raise NotYet("apart", name=name)
+    raise NotYet("holds", direct=float(direct), first=float(first), second=float(second))
+
+
+def _intervals(result: Any) -> list[tuple[Fraction, Fraction]]:
+    """Return a reader's three intervals, exactly."""
+    try:
+        pairs = [tuple(pair) for pair in result]
+    except TypeError:
+        raise NotYet("shape") from None
+    if [len(pair) for pair in pairs] != [2, 2, 2]:
+        raise NotYet("shape")
+    for end in (end for pair in pairs for end in pair):
+        if number(end) is None:
+            simple = isinstance(end, str | float | complex)
+            raise NotYet("numbers", what=repr(end) if simple else f"a {type(end).__name__}")
+    return [(Fraction(number(left)), Fraction(number(right))) for left, right in pairs]
+
+
+def _dice(a: tuple[Fraction, Fraction], b: tuple[Fraction, Fraction]) -> Fraction:
+    """Return the Dice distance 1 - 2|A and B|/(|A| + |B|) of two intervals."""
+    overlap = max(min(a[1], b[1]) - max(a[0], b[0]), 0)
+    return 1 - 2 * overlap / ((a[1] - a[0]) + (b[1] - b[0]))
+
+
+# iou-2: diou_slope(t, s) returns the derivative by t of 1 - DIoU for two s x s squares, aligned
+# on the x axis, at the distance t of their centers.
+
+SLOPE_INPUTS = [(2.0, 1.0), (5.0, 1.0), (3.0, 2.0), (7.0, 0.5), (40.0, 3.0)]
+
+SLOPE_HINTS = {
+    "hull held fixed": Hint(
+        "That is the slope with the hull's diagonal held fixed. It grows with t as well, so "
+        "differentiate the quotient t²/c².",
+        lambda t, s: 2 * t / ((t + s) ** 2 + s**2),
+    ),
+    "hull without height": Hint(
+        "The hull is t + s wide and also s high: its squared diagonal is (t + s)² + s².",
+        lambda t, s: 2 * t * s / (t + s) ** 3,
+        lambda t, s: 2 * t / (t + s) ** 2,
+    ),
+    "hull too narrow": Hint(
+        "The hull reaches from the far side of one square to the far side of the other, so it is "
+        "wider than the distance t of the centers.",
+        lambda t, s: 2 * t * s**2 / (t**2 + s**2) ** 2,
+    ),
+    "diagonal not squared": Hint(
+        "That is the slope of t²/c. The penalty divides by the square of the hull's diagonal c.",
+        lambda t, s: t * (2 * ((t + s) ** 2 + s**2) - t * (t + s)) / math.hypot(t + s, s) ** 3,
+    ),
+    "distance not squared": Hint(
+        "That is the slope of t/c. The penalty is its square, t²/c².",
+        lambda t, s: s * (t + 2 * s) / math.hypot(t + s, s) ** 3,
+    ),
+    "giou": Hint(
+        "That is the slope of 1 - GIoU. DIoU's penalty is the squared distance of the centers "
+        "over the squared diagonal of the hull.",
+        lambda t, s: 2 * s / (t + s) ** 2,
+    ),
+    "sign": Hint(
+        "The sign is wrong: 1 - DIoU grows when the squares move apart. (Is this the slope of "
+        "DIoU itself?)",
+        lambda t, s: -_slope(t, s),
+    ),
+    "factor": Hint(
+        "This is {factor:.4g} times the slope everywhere: a constant factor went astray.",
+        lambda t, s: 2 * _slope(t, s),
+        lambda t, s: _slope(t, s) / 2,
+        lambda t, s: -2 * _slope(t, s),
+    ),
+    "unit squares": Hint(
+        "Right for s = 1, but not for other sides. Keep s in the derivation, or put it back: the "
+        "loss has no unit, so its slope has that of 1/length.",
+        lambda t, s: 2 * t * (t + 2) / ((t + 1) ** 2 + 1) ** 2,
+    ),
+}
+
+
+def _judge_slope(results: list) -> str:
+    expected = [_slope(t, s) for t, s in SLOPE_INPUTS]
+    got = [number(result) for result in results]
+    right = [
+        value is not None and math.isclose(value, slope, rel_tol=1e-5)
+        for value, slope in zip(got, expected, strict=True)
+    ]
+    if all(right):
+        return f"automatic differentiation agrees at {len(right)} pairs of t and s."
+    if None not in got:
+        _recognize(got, expected, right)
+    t, s = SLOPE_INPUTS[right.index(False)]
+    slope, result = expected[right.index(False)], results[right.index(False)]
+    value = number(result)
+    said = f"no finite number ({type(result).__name__})" if value is None else f"{value:.6g}"
+    raise NotYet(f"For t = {t:g} and s = {s:g}, expected {slope:.6g}, got {said}.")
+
+
+def _recognize(got: list[float], expected: list[float], right: list[bool]) -> None:
+    """Raise the hint for a slope that is wrong in a known way."""
+    for name, hint in SLOPE_HINTS.items():
+        for formula in hint.wrong:
+            if _agree(got, [formula(t, s) for t, s in SLOPE_INPUTS]):
+                raise NotYet(name, factor=got[0] / expected[0])
+    if _agree(got, [got[0] / expected[0] * slope for slope in expected]) and any(got):
+        raise NotYet("factor", factor=got[0] / expected[0])
+    if right == [s == 1 for _, s in SLOPE_INPUTS]:
+        raise NotYet("unit squares")
+
+
+def _agree(some: list[float], others: list[float]) -> bool:
+    return all(map(lambda a, b: math.isclose(a, b, rel_tol=1e-5), some, others))
+
+
+def _slope(t: float, s: float) -> float:
+    """Return the slope by automatic differentiation."""
+    x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([0, 0, s, s], dtype=torch.float64)
+    moved = target + x * torch.tensor([1, 0, 1, 0], dtype=torch.float64)
+    box_loss(moved, target, "diou").backward()
+    return x.grad.item()
+
+
+EXERCISES = {
+    "iou-1": Exercise([()], _judge_dice, DICE_HINTS),
+    "iou-2": Exercise(SLOPE_INPUTS, _judge_slope, SLOPE_HINTS),
+}

@@ -1,0 +1,317 @@
+"""`fit` is the plain loop of the chapters, to the last bit, and says clearly what goes wrong."""
+
+import io
+import math
+import random
+import sys
+
+import nbformat
+import numpy
+import pytest
+import torch
+from nbclient import NotebookClient
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from derived.training import OPTIMIZERS, SCHEDULES, batches, fit, seed_everything
+
+
+def examples(rows=50):
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn(rows, 3, generator=generator)
+    return inputs, inputs.sin().sum(-1, keepdim=True)
+
+
+def make_model(seed=0):
+    seed_everything(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+def loss(model, inputs, targets):
+    return mse_loss(model(inputs), targets)
+
+
+def weights(model):
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+# What it computes.
+
+
+def test_fit_equals_the_plain_loop_bit_for_bit():
+    data = inputs, targets = examples()
+    steps, batch_size, lr = 30, 16, 0.02
+
+    model = make_model()
+    generator = torch.Generator().manual_seed(3)
+    order = torch.cat([torch.randperm(len(inputs), generator=generator) for _ in range(10)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    losses = []
+    for step in range(steps):
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        value = mse_loss(model(inputs[rows]), targets[rows])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(value.item())
+
+    same = make_model()
+    got = fit(same, loss, data, steps=steps, batch_size=batch_size, lr=lr, seed=3)
+    assert got.tolist() == losses
+    assert torch.equal(weights(same), weights(model))
+
+
+def test_same_seeds_same_weights_and_each_seed_matters():
+    first, second, model_seed, order_seed = (make_model(seed) for seed in (0, 0, 1, 0))
+    for model, seed in ((first, 0), (second, 0), (model_seed, 0), (order_seed, 1)):
+        torch.manual_seed(9)  # of the dropout
+        fit(model, loss, examples(), steps=5, batch_size=8, seed=seed)
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(model_seed))
+    assert not torch.equal(weights(first), weights(order_seed))
+
+
+def test_fit_draws_nothing_from_the_global_generator():
+    model = nn.Linear(3, 1)
+    state = torch.get_rng_state()
+    fit(model, loss, examples(), steps=3, batch_size=8)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_fit_learns_and_returns_the_loss_of_every_step():
+    model = nn.Linear(3, 1)
+    losses = fit(model, loss, examples(), steps=200, batch_size=50, lr=0.1)
+    assert losses.shape == (200,) and not losses.requires_grad
+    assert losses[-1] < 0.2 * losses[0]
+    assert loss(model, *examples()) < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_each_optimizer_is_pytorchs(optimizer):
+    model, same = nn.Linear(3, 1), nn.Linear(3, 1)
+    same.load_state_dict(model.state_dict())
+    data = examples(8)
+    arguments = {"steps": 1, "batch_size": 8, "lr": 0.5, "schedule": "constant"}
+    fit(model, loss, data, optimizer=optimizer, **arguments)
+    rows = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    loss(same, *(column[rows] for column in data)).backward()
+    named = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    named[optimizer](same.parameters(), lr=0.5).step()
+    assert torch.equal(weights(model), weights(same))
+
+
+class Spring(nn.Module):
+    """One weight whose loss has slope -1, so that SGD's steps are the learning rates."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        ("constant", lambda part: 1.0),
+        ("cosine", lambda part: (1 + math.cos(math.pi * part)) / 2),
+    ],
+)
+def test_each_schedule_has_its_shape(schedule, rate):
+    places = -learning_rates(schedule, steps=20, lr=0.25)
+    assert torch.allclose(
+        places, torch.tensor([0.25 * rate(step / 20) for step in range(20)]).double()
+    )
+
+
+def learning_rates(schedule, *, steps, lr):
+    """Return what SGD adds to the weight in each step, with the sign of the slope."""
+    model = Spring()
+    places = []
+
+    def slope_one(model, _):
+        places.append(model.weight.item())
+        return -model.weight
+
+    arguments = {"optimizer": "sgd", "schedule": schedule, "batch_size": 1, "lr": lr}
+    fit(model, slope_one, (torch.zeros(1),), steps=steps, **arguments)
+    return -torch.tensor([*places, model.weight.item()], dtype=torch.float64).diff()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_every_schedule_runs_for_few_steps(schedule, steps):
+    model = nn.Linear(3, 1)
+    assert len(fit(model, loss, examples(), steps=steps, schedule=schedule)) == steps
+
+
+def test_fit_leaves_the_model_training_on_the_device_asked_for():
+    model = nn.Linear(3, 1).eval()
+    fit(model, loss, examples(), steps=1, device="cpu")
+    assert model.training and model.weight.device.type == "cpu"
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        fit(model, loss, examples(), steps=1, device="meta")
+
+
+# Batches.
+
+
+def test_batches_are_whole_shuffles_one_after_another():
+    column = torch.arange(10)
+    drawn = list(batches((column, -column), steps=7, batch_size=4, seed=1))
+    assert [len(first) for first, _ in drawn] == [4] * 7
+    assert all(torch.equal(first, -second) for first, second in drawn)
+    rows = torch.cat([first for first, _ in drawn])
+    assert sorted(rows[:10].tolist()) == sorted(rows[10:20].tolist()) == list(range(10))
+    assert rows[:10].tolist() != rows[10:20].tolist()
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    ((column,),) = batches((torch.arange(3),), steps=1, batch_size=7)
+    assert column.bincount().tolist() in ([3, 2, 2], [2, 3, 2], [2, 2, 3])
+
+
+# Seeds.
+
+
+def test_seed_everything_seeds_all_three_generators():
+    def draw():
+        return random.random(), numpy.random.random(), torch.rand(()).item()
+
+    seed_everything(1)
+    first = draw()
+    seed_everything(1)
+    assert draw() == first
+    seed_everything(2)
+    assert not set(draw()) & set(first)
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("bad", "step"), [(math.nan, 3), (math.inf, 1), (-math.inf, 2), (math.nan, 1)]
+)
+def test_a_loss_that_is_no_finite_number_stops_before_it_does_harm(bad, step):
+    model = nn.Linear(3, 1)
+    seen = []
+
+    def spoiled(model, *batch):
+        seen.append(weights(model))
+        return loss(model, *batch) * (bad if len(seen) == step else 1)
+
+    with pytest.raises(ValueError, match=rf"^loss: expected one finite number, .* step {step}$"):
+        fit(model, spoiled, examples(), steps=5)
+    assert len(seen) == step and torch.equal(weights(model), seen[-1])
+    assert weights(model).isfinite().all()
+
+
+def test_a_loss_of_several_numbers_is_refused():
+    def unreduced(model, inputs, targets):
+        return mse_loss(model(inputs), targets, reduction="none")
+
+    with pytest.raises(ValueError, match=r"got shape \(64, 1\) at step 1"):
+        fit(nn.Linear(3, 1), unreduced, examples(), steps=5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"steps": 0}, "steps: expected an integer of at least 1, got 0"),
+        ({"steps": -3}, "steps: "),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0"),
+        ({"data": ()}, "data: "),
+        ({"data": (torch.zeros(0, 3), torch.zeros(0, 1))}, r"data: .* got \[0, 0\]"),
+        ({"data": (torch.zeros(4, 3), torch.zeros(5, 1))}, r"data: .* got \[4, 5\]"),
+        ({"data": (torch.tensor(1.0),)}, "data: "),
+        ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd; got 'lion'"),
+        ({"schedule": "linear"}, "schedule: expected one of .*onecycle; got 'linear'"),
+    ],
+)
+def test_what_can_not_be_trained(changed, said):
+    model = nn.Linear(3, 1)
+    before = weights(model)
+    with pytest.raises(ValueError, match=said):
+        fit(model, loss, **{"data": examples(), "steps": 2} | changed)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("data", [torch.zeros(4, 3), ([1.0], [2.0]), None])
+def test_batches_of_what_is_no_tuple_of_tensors(data):
+    with pytest.raises(ValueError, match="data: expected a tuple of tensors"):
+        batches(data, steps=1, batch_size=1)
+
+
+# Progress.
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def screen(text):
+    """Return the line that a terminal shows after a text."""
+    line = ""
+    for part in text.split("\r"):
+        line = part + line[len(part) :]
+    return line
+
+
+def test_progress_shows_in_a_terminal_and_is_erased(monkeypatch):
+    monkeypatch.delenv("DERIVED_PROGRESS", raising=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    states = []
+    monkeypatch.setattr("derived.training._REDRAW", 0)
+
+    def watched(model, *batch):
+        states.append(screen(terminal.getvalue()))
+        return loss(model, *batch)
+
+    fit(nn.Linear(3, 1), watched, examples(), steps=4)
+    assert states[0] == ""
+    assert states[2].startswith(f"[{'=' * 15}{' ' * 15}] 2/4, loss ")
+    assert screen(terminal.getvalue()).strip() == ""
+    assert "\n" not in terminal.getvalue()
+
+
+def test_progress_is_erased_when_training_fails(monkeypatch):
+    monkeypatch.delenv("DERIVED_PROGRESS", raising=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    values = iter([1.0, math.nan])
+    with pytest.raises(ValueError, match="step 2"):
+        fit(nn.Linear(3, 1), lambda m, *b: loss(m, *b) * next(values), examples(), steps=2)
+    assert "1/2" in terminal.getvalue() and screen(terminal.getvalue()).strip() == ""
+
+
+def test_progress_writes_nothing_when_it_is_off(monkeypatch, capfd):
+    monkeypatch.setenv("DERIVED_PROGRESS", "0")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(nn.Linear(3, 1), loss, examples(), steps=3)
+    assert terminal.getvalue() == "" and capfd.readouterr() == ("", "")
+
+
+def test_progress_writes_nothing_to_a_file(monkeypatch, capfd):
+    monkeypatch.delenv("DERIVED_PROGRESS", raising=False)
+    fit(nn.Linear(3, 1), loss, examples(), steps=3)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("setting", "shown"), [("0", False), ("1", True)])
+def test_progress_in_a_notebook(setting, shown, monkeypatch):
+    monkeypatch.setenv("DERIVED_PROGRESS", setting)
+    source = """
+        import torch
+        from derived.training import fit
+        model = torch.nn.Linear(1, 1)
+        fit(model, lambda model, x: model(x).mean() ** 2, (torch.ones(4, 1),), steps=3);
+    """
+    cell = nbformat.v4.new_code_cell("\n".join(line.strip() for line in source.splitlines()))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    text = "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
+    assert ("3, loss " in text) == shown and screen(text).strip() == ""
+    assert [output for output in cell.outputs if output.get("name") != "stdout"] == []
