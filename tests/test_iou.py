@@ -990,6 +990,7 @@ def test_wrong_centers_and_sizes_are_shown(boxes, message):
 def test_the_regression_cases_are_every_anchor_with_every_target():
     start, goal = regression_cases(50)
     assert start.shape == goal.shape == (50 * 343, 4)
+    assert regression_cases(1)[0].shape == (343, 4)
     assert len(torch.cat([start, goal], 1).unique(dim=0)) == 50 * 343
     ratios = [1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4]
     areas = [0.5, 0.67, 0.75, 1, 1.33, 1.5, 2]

@@ -24,13 +24,13 @@ chapters:
   - file: list
 """
 
-# Each way to write a labelled equation, and things that look like one.
+# Each way to write a labeled equation, and things that look like one.
 CHAPTER = r"""
 # Boxes
 
 $$ A = (x_1 - x_0)(y_1 - y_0) $$ (box-area)
 
-$$ unlabelled = 1 $$
+$$ unlabeled = 1 $$
 
 - in a list
 
@@ -148,7 +148,7 @@ def read(root: Path) -> checks.Book:
 # Equations ---------------------------------------------------------------------------------------
 
 
-def test_every_form_of_a_labelled_equation_is_found_as_sphinx_finds_it(root):
+def test_every_form_of_a_labeled_equation_is_found_as_sphinx_finds_it(root):
     found = equations.in_page(root / "chapters" / "box.ipynb", "chapters/box", root)
     assert [e.label for e in found] == LABELS
     assert [e.where.partition(": ")[2] for e in found] == [
@@ -390,7 +390,7 @@ def test_the_list_of_all_equations(root):
     passed(root, test_swap="skipped")
     build(root)
     html = page(root, "list")
-    assert "3 labelled equations: 2 verified, 1 with tests that have not passed here." in html
+    assert "3 labeled equations: 2 verified, 1 with tests that have not passed here." in html
     assert html.index("Boxes</h2>") < html.index("(1.1)") < html.index("(1.3)")
     assert 'href="chapters/box.html#equation-box-area"' in html
     assert r"A = (x_1 - x_0)(y_1 - y_0)" in html

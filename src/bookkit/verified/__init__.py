@@ -1,6 +1,6 @@
-"""Verified equations: every labelled equation of the book names the tests that prove it.
+"""Verified equations: every labeled equation of the book names the tests that prove it.
 
-equations.py  labelled equations and the hash of their LaTeX, read from the pages
+equations.py  labeled equations and the hash of their LaTeX, read from the pages
 marks.py      the tests that carry ``@pytest.mark.verifies``, read from their source
 record.py     what the last test run found
 checks.py     what must hold between the three

@@ -26,7 +26,7 @@ def check(book: Book) -> int:
     found = list(problems(book, require_pass=required))
     for problem in found:
         print(problem)
-    print(f"{len(book.equations)} labelled equations, {len(book.tests)} tests, {_many(len(found))}")
+    print(f"{len(book.equations)} labeled equations, {len(book.tests)} tests, {_many(len(found))}")
     return 1 if found else 0
 
 

@@ -1,4 +1,4 @@
-"""Labelled equations, read from the text of the pages.
+"""Labeled equations, read from the text of the pages.
 
 MyST's own block parser finds them, so the answer comes in milliseconds and without a Sphinx
 build; each build compares it with what Sphinx saw.
@@ -71,7 +71,7 @@ def _source(root: Path, name: str) -> Path:
 
 
 def in_page(path: Path, page: str, root: Path) -> list[Equation]:
-    """Return the labelled equations of a notebook or Markdown page, in order."""
+    """Return the labeled equations of a notebook or Markdown page, in order."""
     name = path.relative_to(root).as_posix()
     if path.suffix != ".ipynb":
         found = in_markdown(path.read_text("utf-8"))
@@ -90,7 +90,7 @@ def _joined(source: str | Iterable[str]) -> str:
 
 
 def in_markdown(text: str, before: int = 0) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, label, LaTeX) of each labelled equation; `before` lines precede the text."""
+    """Yield (line, label, LaTeX) of each labeled equation; `before` lines precede the text."""
     for token in _parser().parse(text):
         line = before + (token.map[0] if token.map else 0) + 1
         if token.type == "math_block_label":

@@ -1,4 +1,4 @@
-"""The Sphinx side: a mark beside each labelled equation, and the page that lists them all.
+"""The Sphinx side: a mark beside each labeled equation, and the page that lists them all.
 
 Marks are added while pages are written, never stored with what was read: a new outcome rewrites
 pages, it does not read them again.
@@ -59,7 +59,7 @@ def _add_style(app: Sphinx) -> None:
 
 
 def _seen(env: BuildEnvironment) -> dict[str, list[tuple[str, str]]]:
-    """Return (label, hash) of the labelled equations that Sphinx saw, by page."""
+    """Return (label, hash) of the labeled equations that Sphinx saw, by page."""
     if not hasattr(env, "verified_seen"):
         env.verified_seen = {}
     return env.verified_seen
@@ -95,7 +95,7 @@ def _collect(app: Sphinx, doctree: nodes.document) -> None:
     for node in doctree.findall(nodes.math_block):
         if "amsmath" in node["classes"] and node.get("number"):
             text = "a bare LaTeX environment gets a number but no label: write $$ … $$ (label)"
-            logger.warning(text, location=node, type="verified", subtype="unlabelled")
+            logger.warning(text, location=node, type="verified", subtype="unlabeled")
         elif node.get("label"):
             found.append((node["label"], latex_digest(node.astext())))
     if found:
@@ -147,7 +147,7 @@ def _disagreements(env: BuildEnvironment, book: checks.Book) -> Iterable[checks.
         ours, theirs = read.get(page, []), _seen(env).get(page, [])
         if sorted(ours) != sorted(theirs):
             labels = ", ".join(sorted({label for label, _ in set(ours) ^ set(theirs)}))
-            text = f"the page's text and Sphinx disagree on these labelled equations: {labels}"
+            text = f"the page's text and Sphinx disagree on these labeled equations: {labels}"
             yield checks.Problem("parser", page, text)
 
 
@@ -156,7 +156,7 @@ def _warn(problem: checks.Problem) -> None:
 
 
 class AddMarks(SphinxPostTransform):
-    """Put its mark after each labelled equation."""
+    """Put its mark after each labeled equation."""
 
     default_priority = 900
     formats = ("html",)
@@ -164,7 +164,7 @@ class AddMarks(SphinxPostTransform):
     def run(self, **kwargs: object) -> None:
         for node in list(self.document.findall(nodes.math_block)):
             if node.get("label") and "amsmath" not in node["classes"]:
-                node["classes"].append("labelled")
+                node["classes"].append("labeled")
                 index = node.parent.index(node) + 1
                 node.parent.insert(index, markup.verified_mark(label=node["label"]))
 
@@ -174,7 +174,7 @@ class verified_list(nodes.General, nodes.Element):
 
 
 class VerifiedEquations(SphinxDirective):
-    """List all labelled equations of the book with their tests and outcomes."""
+    """List all labeled equations of the book with their tests and outcomes."""
 
     def run(self) -> list[nodes.Node]:
         _lists(self.env).add(self.env.docname)

@@ -109,7 +109,7 @@ def _totals(book: Book) -> nodes.Node:
     parts = [f"{counts[status]} {words}" for status, words in _TOTALS.items() if counts[status]]
     total = len(book.equations)
     noun = "equation" if total == 1 else "equations"
-    return nodes.paragraph("", f"{total} labelled {noun}: {', '.join(parts) or 'none yet'}.")
+    return nodes.paragraph("", f"{total} labeled {noun}: {', '.join(parts) or 'none yet'}.")
 
 
 def _legend(book: Book) -> nodes.Node:

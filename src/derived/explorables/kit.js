@@ -75,7 +75,7 @@ export function toggle(label, onChange) {
   return { node, set: (checked) => (input.checked = checked) };
 }
 
-/** A labelled slider whose value stands beside its label. */
+/** A labeled slider whose value stands beside its label. */
 export function slider({ label, min, max, step, onInput }) {
   const output = element("output", { class: "xp-number" });
   const input = element("input", { type: "range", min, max, step });

@@ -1,0 +1,46 @@
+"""Build the site into _build/html and print the file to open; any warning fails the build."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["build"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(root: Path = ROOT) -> int:
+    """Build the book in `root`; return 0, or what Jupyter Book returned."""
+    # An environment that is not activated still finds its own programs, npm above all.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    env = os.environ | {"PATH": path}
+    _install_node_packages(root, env)
+    command = [_find("jupyter-book", env), "build", str(root), "-W", "--keep-going", "-q"]
+    # What is left on standard output says where the pages are, at length.
+    code = subprocess.run(command, env=env, check=False, stdout=subprocess.DEVNULL).returncode
+    if code:
+        # Sphinx warns when it reads a page; the next build would find the page read, and pass.
+        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
+        return code
+    print(f"Open {(root / '_build' / 'html' / 'index.html').as_uri()}")
+    return 0
+
+
+def _install_node_packages(root: Path, env: dict[str, str]) -> None:
+    """Run `npm ci` where node_modules is missing or older than its lock."""
+    lock, installed = root / "package-lock.json", root / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run([_find("npm", env), "ci", "--silent"], cwd=root, env=env, check=True)
+
+
+def _find(program: str, env: dict[str, str]) -> str:
+    found = shutil.which(program, path=env["PATH"])
+    if not found:
+        raise RuntimeError(f"{program} is missing: pip install -r requirements.txt brings it")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(build())

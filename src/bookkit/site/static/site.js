@@ -1,0 +1,134 @@
+// What a page does besides standing still. Loaded with `defer`: the document is there.
+(() => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const on = (selector, event, handler) =>
+    all(selector).forEach((element) => element.addEventListener(event, handler));
+
+  // Light, dark, or what the system says.
+  const names = { auto: "automatic", light: "light", dark: "dark" };
+  const showMode = () =>
+    all("[data-mode-name]").forEach((e) => (e.textContent = names[window.bookMode.get()]));
+  on('[data-action="mode"]', "click", () => {
+    const modes = Object.keys(names);
+    window.bookMode.set(modes[(modes.indexOf(window.bookMode.get()) + 1) % modes.length]);
+    showMode();
+  });
+  showMode();
+
+  on('[data-action="print"]', "click", () => window.print());
+
+  // The two side panels. A hidden checkbox holds the state, so that style sheets can follow it.
+  for (const button of all("[data-toggles]")) {
+    const box = document.getElementById(button.dataset.toggles);
+    const panel = document.getElementById(button.getAttribute("aria-controls"));
+    const visible = () => getComputedStyle(panel).visibility === "visible";
+    const announce = () => button.setAttribute("aria-expanded", String(visible()));
+    box.addEventListener("change", announce);
+    window.addEventListener("resize", announce);
+    button.addEventListener("click", () => {
+      const wasVisible = visible();
+      box.checked = !box.checked;
+      announce();
+      // On a narrow window the panel lies over the page: go there.
+      if (!wasVisible && getComputedStyle(panel).position === "fixed") {
+        panel.querySelector("a, input")?.focus();
+      }
+    });
+    panel.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && box.checked) {
+        box.checked = false;
+        announce();
+        button.focus();
+      }
+    });
+    panel.addEventListener("click", (event) => {
+      if (event.target.closest("a") && getComputedStyle(panel).position === "fixed") {
+        box.checked = false;
+        announce();
+      }
+    });
+    announce();
+  }
+
+  // A menu closes when the reader turns elsewhere.
+  document.addEventListener("click", (event) => {
+    all("details.menu[open]").forEach((menu) => menu.contains(event.target) || (menu.open = false));
+  });
+  on("details.menu", "keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.currentTarget.open = false;
+    event.currentTarget.querySelector("summary").focus();
+  });
+
+  // What is wider than its box can be scrolled with the keyboard, and says what it is.
+  const boxes = {
+    ".math-scroll": "Equation",
+    ".pst-scrollable-table-container": "Table",
+    "article pre": "Code",
+    ".cell_output .output": "Output",
+  };
+  const measure = () => {
+    for (const [selector, name] of Object.entries(boxes)) {
+      for (const box of all(selector)) {
+        const ours = "scrolls" in box.dataset;
+        if (box.hasAttribute("tabindex") && !ours) continue; // somebody has seen to it
+        const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+        if (scrolls && !ours) {
+          box.tabIndex = 0;
+          box.setAttribute("role", "group");
+          box.setAttribute("aria-label", `${name}, scrollable`);
+          box.dataset.scrolls = "";
+        } else if (!scrolls && ours) {
+          for (const attribute of ["tabindex", "role", "aria-label", "data-scrolls"]) {
+            box.removeAttribute(attribute);
+          }
+        }
+      }
+    }
+  };
+  measure();
+  window.addEventListener("load", measure);
+  window.addEventListener("resize", measure);
+  on("details", "toggle", measure);
+
+  // Mark the section being read.
+  const links = new Map(
+    all(".page-toc a[href^='#']").map((a) => [decodeURIComponent(a.hash.slice(1)), a]),
+  );
+  const sections = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
+  const mark = () => {
+    const passed = sections.filter((section) => section.getBoundingClientRect().top < 120);
+    const current = links.get(passed.at(-1)?.id);
+    for (const link of links.values()) {
+      link.classList.toggle("active", link === current);
+      if (link === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  };
+  if (sections.length) {
+    let waiting = false;
+    const later = () => {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(() => {
+        waiting = false;
+        mark();
+      });
+    };
+    window.addEventListener("scroll", later, { passive: true });
+    mark();
+  }
+
+  const search = document.getElementById("search-input");
+  document.addEventListener("keydown", (event) => {
+    if (search && event.key === "k" && (event.ctrlKey || event.metaKey) && !event.altKey) {
+      event.preventDefault();
+      search.focus();
+      search.select();
+    }
+  });
+  if (document.getElementById("search-results")) {
+    search.value = new URLSearchParams(location.search).get("q") ?? "";
+    search.focus();
+  }
+})();

@@ -1,0 +1,148 @@
+"""What the site does: its policy holds, search finds, themes switch, panels open and close."""
+
+import pytest
+from conftest import PAGES, Visit, wait_until
+
+OUTSIDE = "https://outside.example/"
+# What an attack would try, and the directive that must stop it.
+ATTEMPTS = {
+    "an inline script": "script-src-elem",
+    "an inline handler": "script-src-attr",
+    "a script from elsewhere": "script-src-elem",
+    "an image from elsewhere": "img-src",
+    "a style sheet from elsewhere": "style-src-elem",
+    "a request": "connect-src",
+    "a frame": "frame-src",
+}
+TRY = """([attempt, outside]) => {
+  const add = (tag, attributes) =>
+    document.body.append(Object.assign(document.createElement(tag), attributes));
+  ({
+    "an inline script": () => add("script", { textContent: "window.harm = 1" }),
+    "an inline handler": () => {
+      document.body.setAttribute("onclick", "window.harm = 1");
+      document.body.click();
+    },
+    "a script from elsewhere": () => add("script", { src: outside }),
+    "an image from elsewhere": () => add("img", { src: outside }),
+    "a style sheet from elsewhere": () => add("link", { rel: "stylesheet", href: outside }),
+    "a request": () => fetch(outside).then(() => (window.harm = 1), () => {}),
+    "a frame": () => add("iframe", { src: outside }),
+  })[attempt]();
+}"""
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_the_policy_forbids(attempt, base, open_page):
+    arrived = []
+    page = open_page(f"{base}/index.html")
+    page.context.on("response", lambda response: arrived.append(response.url))
+    page.evaluate(TRY, [attempt, OUTSIDE])
+    wait_until(lambda: page.evaluate("window.violations.length"))
+    assert page.evaluate("window.violations")[0].startswith(f"{ATTEMPTS[attempt]}: ")
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.harm") is None
+    assert [url for url in arrived if url.startswith(OUTSIDE)] == []
+
+
+def test_search_finds_a_word(base, open_page):
+    visit = Visit(base)
+    page = open_page(f"{base}/index.html", visit, viewport={"width": 1280, "height": 800})
+    page.keyboard.press("Control+k")
+    page.keyboard.type("notation")
+    page.keyboard.press("Enter")
+    hit = page.locator("#search-results ul.search li a").first
+    hit.wait_for()
+    assert page.locator("#search-input").input_value() == "notation"
+    hit.click()
+    page.wait_for_url("**/notation.html**")
+    assert visit.outside == []
+    assert visit.complaints == []
+
+
+def test_the_theme_is_the_systems_until_the_reader_chooses(base, open_page):
+    page = open_page(f"{base}/index.html", color_scheme="dark")
+    theme = "document.documentElement.dataset.theme"
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    assert page.evaluate(theme) == "dark"
+    button = page.get_by_role("button", name="Color theme")
+    button.click()
+    assert page.evaluate(theme) == "light"
+    assert page.evaluate(background) != dark
+    page.reload()
+    assert page.evaluate(theme) == "light"
+    button.click()  # dark
+    button.click()  # automatic again
+    assert button.inner_text().endswith("automatic")
+    assert page.evaluate(theme) == "dark"
+    page.emulate_media(color_scheme="light")
+    wait_until(lambda: page.evaluate(theme) == "light")
+
+
+def test_paper_is_light(bases, open_page):
+    page = open_page(f"{bases['http']}/index.html", color_scheme="dark")
+    theme = "document.documentElement.dataset.theme"
+    page.evaluate(f"addEventListener('beforeprint', () => (window.printed = {theme}))")
+    page.pdf()
+    assert page.evaluate("window.printed") == "light"
+    wait_until(lambda: page.evaluate(theme) == "dark")
+
+
+def test_without_scripts_the_page_is_light_and_shows_no_dead_button(base, open_page):
+    page = open_page(f"{base}/index.html", java_script_enabled=False, color_scheme="dark")
+    assert page.get_by_role("button").count() == 0
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    page.locator("summary[title='Download this page']").click()
+    assert page.locator("a[download]").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "panel"),
+    [("Contents of the book", "#book-contents"), ("On this page", "#page-contents")],
+)
+def test_a_panel_opens_and_closes_by_keyboard(base, open_page, name, panel):
+    page = open_page(f"{base}/index.html", viewport={"width": 360, "height": 740})
+    button = page.get_by_role("button", name=name)
+    assert button.get_attribute("aria-expanded") == "false"
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator(f"{panel} :focus").wait_for()
+    assert button.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    assert button.get_attribute("aria-expanded") == "false"
+    assert button.evaluate("b => b === document.activeElement")
+
+
+def test_the_first_key_skips_to_the_text(base, open_page):
+    page = open_page(f"{base}/index.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#main-content"
+
+
+def test_the_section_being_read_is_marked(bases, open_page):
+    page = open_page(f"{bases['http']}/index.html", viewport={"width": 1280, "height": 800})
+    heading = page.locator("article h2").nth(1)
+    heading.evaluate("h => window.scrollTo(0, h.getBoundingClientRect().top + scrollY - 80)")
+    marked = page.locator("#page-contents a[aria-current]")
+    marked.wait_for()
+    assert marked.get_attribute("href") == f"#{heading.evaluate('h => h.parentElement.id')}"
+
+
+def test_what_is_too_wide_can_be_scrolled_by_keyboard(page_name, bases, open_page):
+    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
+    unreachable = page.evaluate(
+        """() => [...document.querySelectorAll("main *")]
+          .filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
+          .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.checkVisibility())
+          .filter((e) => e.tabIndex < 0 && !e.querySelector("a, button, input, summary, [tabindex]"))
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert unreachable == []
+
+
+def test_all_pages_are_reached_from_the_first(bases, open_page):
+    page = open_page(f"{bases['http']}/index.html")
+    links = page.locator("#book-contents nav a").evaluate_all("all => all.map((a) => a.pathname)")
+    listed = {link.lstrip("/") for link in links}
+    assert set(PAGES) - listed <= {"index.html", "search.html"}

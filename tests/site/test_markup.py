@@ -1,0 +1,79 @@
+"""What can be said of the pages without a browser: heads, alternative texts, links, downloads."""
+
+import functools
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from conftest import SITE
+
+from bookkit.site import POLICY
+
+
+@functools.cache
+def parsed(name: str) -> BeautifulSoup:
+    return BeautifulSoup((SITE / name).read_text(encoding="utf8"), "html.parser")
+
+
+def test_it_has_a_head_and_one_title(page_name, site):
+    page = parsed(page_name)
+    assert page.html["lang"] == "en"
+    assert len(page.find_all("h1")) == 1
+    assert "Deep Learning, Derived" in page.title.text
+    description = page.find("meta", {"name": "description"})["content"]
+    assert 10 < len(description) <= 160
+
+
+def test_its_policy_comes_before_anything_it_governs(page_name, site):
+    page = parsed(page_name)
+    policy = page.find("meta", {"http-equiv": "Content-Security-Policy"})
+    assert policy["content"] == POLICY
+    assert policy.find_previous(["script", "link", "style", "img"]) is None
+
+
+def test_no_script_or_handler_stands_in_the_page(page_name, site):
+    page = parsed(page_name)
+    assert [str(script) for script in page.find_all("script") if not script.get("src")] == []
+    handlers = [
+        f"{tag.name} {a}" for tag in page.find_all(True) for a in tag.attrs if a[:2] == "on"
+    ]
+    assert handlers == []
+    assert page.find_all(href=lambda href: href and href.startswith("javascript:")) == []
+
+
+def test_every_image_says_what_it_shows(page_name, site):
+    silent = [str(img)[:120] for img in parsed(page_name).find_all("img") if img.get("alt") is None]
+    assert silent == []
+    in_text = parsed(page_name).article.find_all("img")
+    assert [str(img)[:120] for img in in_text if len(img["alt"]) < 40] == []
+
+
+def test_every_link_leads_somewhere(page_name, site):
+    broken = []
+    for tag in parsed(page_name).find_all(["a", "link", "script", "img", "form"]):
+        target = tag.get("href") or tag.get("src") or tag.get("action")
+        parts = urlsplit(target or "")
+        if not target or parts.scheme or parts.netloc:
+            continue
+        path = ((site / page_name).parent / unquote(parts.path)).resolve() if parts.path else None
+        path = path or site / page_name
+        if not path.is_file() or not path.is_relative_to(site):
+            broken.append(target)
+        elif parts.fragment and path.suffix == ".html":
+            name = path.relative_to(site).as_posix()
+            if parsed(name).find(id=unquote(parts.fragment)) is None:
+                broken.append(target)
+    assert broken == []
+
+
+def test_the_download_is_the_source(page_name, site):
+    book = site.parents[1]  # of _build/html
+    for link in parsed(page_name).find_all("a", download=True):
+        copy = ((site / page_name).parent / unquote(link["href"])).resolve()
+        source = book / copy.relative_to(site / "_sources")
+        assert copy.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["index.html", "search.html"])
+def test_one_search_field(name, site):
+    assert len(parsed(name).find_all("input", {"type": "search"})) == 1

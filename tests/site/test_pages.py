@@ -1,0 +1,59 @@
+"""Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
+
+import pytest
+from conftest import Visit, weights
+
+MEGABYTES = 3
+
+
+def test_nothing_leaves_nothing_fails(page_name, base, open_page, site, request):
+    visit = Visit(base)
+    page = open_page(f"{base}/{page_name}", visit)
+    assert visit.outside == []
+    assert visit.complaints == []
+    assert page.evaluate("window.violations") == []
+    weight = visit.weight(site)
+    request.config.stash[weights][page_name] = weight
+    assert weight < MEGABYTES * 1e6, f"{page_name} loads {weight / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize("details", ["closed", "open"])
+def test_it_fits_a_narrow_window(page_name, bases, open_page, details):
+    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
+    if details == "open":
+        page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+        page.wait_for_timeout(100)
+    root = "document.documentElement"
+    wide = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+    assert wide == 0, f"wider than 360 px by {wide} px"
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("dark", 360)])
+def test_axe_finds_nothing(page_name, bases, open_page, axe, theme, width):
+    page = open_page(
+        f"{bases['http']}/{page_name}",
+        bypass_csp=True,  # for axe's own script alone; the policy is tried elsewhere
+        color_scheme=theme,
+        reduced_motion="reduce",
+        viewport={"width": width, "height": 800},
+    )
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.evaluate("document.querySelectorAll('article details').forEach((d) => (d.open = true))")
+    page.wait_for_timeout(200)
+    assert axe(page) == []
+
+
+def test_math_needs_no_script(page_name, base, open_page):
+    page = open_page(f"{base}/{page_name}", java_script_enabled=False)
+    unreadable = page.locator(".katex").evaluate_all(
+        """all => all
+          .filter((formula) => !formula.closest("details:not([open])"))
+          .filter((formula) => {
+            const seen = formula.querySelector(".katex-html");
+            return !formula.querySelector("math") || !seen.checkVisibility() || !seen.offsetWidth;
+          })
+          .map((formula) => formula.textContent)"""
+    )
+    assert unreadable == []
+    # LaTeX that nothing drew would stand between its dollars.
+    assert page.locator("article :is(p, li, td, dd):has-text('$')").count() == 0
