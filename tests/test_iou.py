@@ -169,6 +169,9 @@ def distances_of_sets():
 def test_all_triples_of_sets_and_of_grid_boxes_keep_the_triangle_inequality():
     assert worst_excess(distances_of_sets()) == 0
     assert worst_excess(1 - pairwise(GRID, GRID)) <= 1e-15
+    # No smaller right side would do: two halves and their whole make it an equality.
+    halves = boxes((0, 0, 1, 1), (1, 0, 2, 1), (0, 0, 2, 1))
+    assert worst_excess_of(halves, "iou") == 0
 
 
 @pytest.mark.verifies("iou-concave-triangle", by="enumeration")
@@ -180,8 +183,14 @@ def test_all_concave_increasing_functions_keep_the_triangle_inequality():
         f = d.clamp(max=c)
         assert (f <= detour.clamp(max=c)).all()
         assert (detour.clamp(max=c) <= f[:, :, None] + f[:, None, :]).all()
-    for f in (torch.sqrt, torch.log1p, torch.tanh, lambda x: x / (1 + x)):
-        assert worst_excess(f(1 - pairwise(GRID, GRID))) <= 1e-15
+    d = 1 - pairwise(GRID, GRID)
+    detour = d[:, :, None] + d[:, None, :]  # up to 2
+    powers = [lambda x: 1 - (1 - x.clamp(max=1)) ** 2, lambda x: 1 - (1 - x.clamp(max=1)) ** 3]
+    for f in (torch.sqrt, torch.log1p, torch.tanh, lambda x: x / (1 + x), *powers):
+        assert (f(d) <= f(detour) + 1e-15).all()
+        assert (f(detour) <= f(d)[:, :, None] + f(d)[:, None, :] + 1e-15).all()
+    # Not continued by a constant, the power is no longer monotone, and the first step fails.
+    assert (1 - (1 - d) ** 2 > 1 - (1 - detour) ** 2 + 0.5).any()
 
 
 @pytest.mark.verifies("iou-alpha-triangle", by="enumeration")
@@ -197,6 +206,7 @@ def test_power_losses_of_random_boxes_keep_the_triangle_inequality(some, alpha):
     assert worst_excess(1 - pairwise(some, some) ** alpha) <= 1e-14
 
 
+@pytest.mark.verifies("iou-alpha-triangle", by="exact")
 def test_a_power_below_one_breaks_the_triangle_inequality():
     """Two halves of a box: they are at distance 1, and 1 - sqrt(1/2) = 0.293 from the whole."""
     a, b, m = boxes((0, 0, 1, 1), (1, 0, 2, 1), (0, 0, 2, 1))[:, None]
@@ -234,9 +244,33 @@ def test_no_triple_is_found_that_breaks_the_triangle_inequality_of_giou():
         sizes = {"least": 1e-3, "most": 10.0 ** (seed - 1)}
         some = random_boxes(150, seed, extent=3, **sizes)
         assert worst_excess(1 - pairwise(some, some, "giou")) <= 1e-14
+    assert climb_to_an_excess("giou") <= 1e-12
     # Nearly equal: two tiny boxes far apart, and a box around both.
     near = boxes((0, 0, 1e-3, 1e-3), (9, 9, 9 + 1e-3, 9 + 1e-3), (0, 0, 10, 10))
     assert -1e-5 < worst_excess_of(near, "giou") <= 1e-14
+
+
+def climb_to_an_excess(kind, starts=400, steps=300):
+    """The largest excess that gradient ascent reaches from random triples."""
+    generator = torch.Generator().manual_seed(7)
+    shape = (3, starts, 4)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    ascent = torch.optim.Adam([x], lr=0.05, maximize=True)
+    best = -math.inf
+    for _ in range(steps):
+        a, b, m = from_cxcywh(torch.cat([x[..., :2], x[..., 2:].exp()], -1))
+        loss = {pair: box_loss(*pair, kind, reduction="none") for pair in ((a, b), (a, m), (m, b))}
+        direct, first, second = loss.values()
+        excess = direct - first - second
+        best = max(best, excess.max().item())
+        ascent.zero_grad()
+        excess.sum().backward()
+        ascent.step()
+    return best
+
+
+def test_the_climb_finds_the_excess_where_there_is_one():
+    assert climb_to_an_excess("diou", starts=50, steps=100) > 0.05
 
 
 def worst_excess_of(triple, kind):
@@ -359,6 +393,24 @@ def test_far_slopes_on_the_axis(t, s):
     assert far_slopes("diou", t, s) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(("t", "s"), [(3.0, 1.0), (10.0, 2.0)])
+def test_on_the_axis_giou_holds_the_height_and_diou_lets_it_grow(t, s):
+    def slopes(kind):
+        loss = [
+            box_loss(
+                boxes([-s / 2, -h / 2, s / 2, h / 2]),
+                boxes([t - s / 2, -s / 2, t + s / 2, s / 2]),
+                kind,
+            )
+            for h in (s - 1e-6, s, s + 1e-6)
+        ]
+        return [(loss[1] - loss[0]).item() / 1e-6, (loss[2] - loss[1]).item() / 1e-6]
+
+    c2 = (t + s) ** 2 + s**2
+    assert slopes("giou") == pytest.approx([-1 / (t + s), 1 / (t + s)], rel=1e-4)
+    assert slopes("diou") == pytest.approx([0, -2 * t**2 * s / c2**2], rel=1e-4, abs=1e-9)
+
+
 @pytest.mark.verifies("iou-far-detached", by="gradient")
 @far_apart
 def test_far_slopes_with_a_fixed_diagonal(t, s):
@@ -404,11 +456,11 @@ def shape_slopes(a, b, **flags):
 
 @pytest.mark.verifies("iou-ciou", by="exact")
 @pytest.mark.verifies("iou-ciou-v", by="exact")
-def test_ciou_of_concentric_boxes_whose_angles_are_known():
+def test_ciou_of_nested_boxes_whose_angles_are_known():
     """A square in a box with sides in the ratio sqrt(3): the angles differ by 15 degrees."""
-    a, b = boxes((-1, -1, 1, 1)), boxes((-math.sqrt(3), -1, math.sqrt(3), 1))
-    v, J = 4 * (1 / 12) ** 2, 1 / math.sqrt(3)
-    assert ciou(a, b).item() == pytest.approx(J - v * v / (1 - J + v), abs=1e-15)
+    a, b = boxes((-0.5, -1, 1.5, 1)), boxes((-math.sqrt(3), -1, math.sqrt(3), 1))
+    v, J, penalty = 4 * (1 / 12) ** 2, 1 / math.sqrt(3), 0.5**2 / (12 + 4)
+    assert ciou(a, b).item() == pytest.approx(J - penalty - v * v / (1 - J + v), abs=1e-15)
     assert ciou(b, a).item() == pytest.approx(ciou(a, b).item(), abs=1e-15)
 
 
@@ -489,6 +541,10 @@ def test_why_ciou_stays_above_minus_three_halves():
     at_zero = loss.subs(J, 0)
     assert sympy.simplify(sympy.diff(at_zero, v) - v * (v + 2) / (1 + v) ** 2) == 0
     assert at_zero.subs(v, 1) == sympy.Rational(3, 2)
+    # What the argument uses: alpha < 1 while J < 1, and v < 1, the square of a share of 90 degrees.
+    assert sympy.simplify(1 - alpha - (1 - J) / (1 - J + v)) == 0
+    thin, wide = sympy.atan(sympy.Rational(1, 10**6)), sympy.atan(10**6)
+    assert 0.99999 < float(4 / sympy.pi**2 * (wide - thin) ** 2) < 1
 
 
 # Values at the edges
@@ -1066,16 +1122,32 @@ def test_the_regression_descent_keeps_sizes_positive():
 
 
 @pytest.mark.verifies("iou-far-shrink", by="gradient")
+@pytest.mark.parametrize("center", [(7, 9), (-7, 9), (7, -9), (7, 0), (-9, 0.5)])
 @pytest.mark.parametrize(
     ("size", "sign"), [((1.0, 1.0), -1), ((0.4, 0.05), +1), ((3.0, 2.0), -1), ((0.05, 0.02), +1)]
 )
-def test_off_the_axes_giou_shrinks_boxes_much_smaller_than_their_target(size, sign):
-    w, h = (torch.tensor(side, dtype=torch.float64, requires_grad=True) for side in size)
-    pred = torch.stack([7 - w / 2, 9 - h / 2, 7 + w / 2, 9 + h / 2])
-    target = boxes([-1, -1, 1, 1.5])[0]  # 2 wide, 2.5 high; separated on both axes
-    (slope,) = torch.autograd.grad(box_loss(pred, target, "giou"), w)
-    hull_w, hull_h = 7 + size[0] / 2 + 1, 9 + size[1] / 2 + 1
+def test_giou_narrows_boxes_much_smaller_than_their_target(center, size, sign):
+    sides = [torch.tensor(side, dtype=torch.float64, requires_grad=True) for side in size]
+    pred = from_cxcywh(torch.stack([torch.tensor(c, dtype=torch.float64) for c in center] + sides))
+    target = boxes([-1, -1.25, 1, 1.25])[0]  # 2 wide, 2.5 high
+    slopes = torch.autograd.grad(box_loss(pred, target, "giou"), sides)
     union = size[0] * size[1] + 2 * 2.5
+    hull_w = abs(center[0]) + size[0] / 2 + 1
+    top, bottom = (center[1] + side * size[1] / 2 for side in (1, -1))
+    hull_h = max(top, 1.25) - min(bottom, -1.25)
     printed = (union / (2 * hull_w) - size[1]) / (hull_w * hull_h)
-    assert slope.item() == pytest.approx(printed, rel=1e-12)
-    assert slope.sign() == sign
+    assert slopes[0].item() == pytest.approx(printed, rel=1e-12)
+    assert slopes[0].sign() == sign
+    if abs(center[1]) > 5:  # separated along y, too: the same with the axes exchanged
+        printed = (union / (2 * hull_h) - size[0]) / (hull_w * hull_h)
+        assert slopes[1].item() == pytest.approx(printed, rel=1e-12)
+
+
+@pytest.mark.verifies("iou-diou-nested", by="gradient")
+@pytest.mark.parametrize("center", [(1.0, 2.0), (4.0, 1.5), (3.0, 2.0)])
+def test_inside_its_target_dious_slope_points_away_from_its_center(center):
+    x = torch.tensor([*center, 1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    target = boxes([0, 0, 6, 4])[0]
+    (slope,) = torch.autograd.grad(box_loss(from_cxcywh(x), target, "diou"), x)
+    delta = [center[0] - 3, center[1] - 2]
+    assert slope[:2].tolist() == pytest.approx([2 * d / 52 for d in delta], abs=1e-14)

@@ -102,11 +102,12 @@ def _digest(folder: Path) -> str:
 
 
 def _configure(app: Sphinx, config: Config) -> None:
-    config.templates_path.insert(0, str(HERE / "templates"))
+    # New objects, because unset values are Sphinx's defaults, shared by all builds in a process.
+    config.templates_path = [str(HERE / "templates"), *config.templates_path]
     config.html_math_renderer = "bookkit"
     # The theme's own components, none of which our frame shows, would be drawn for every page.
     config.html_sidebars = {"**": []}
-    config.html_theme_options |= {
+    config.html_theme_options = config.html_theme_options | {
         "article_header_start": [],
         "article_header_end": [],
         "footer_content_items": [],
@@ -118,7 +119,7 @@ def _configure(app: Sphinx, config: Config) -> None:
 
 
 def _add_static(app: Sphinx) -> None:
-    app.config.html_static_path.append(str(HERE / "static"))
+    app.config.html_static_path = [*app.config.html_static_path, str(HERE / "static")]
 
 
 def _fill_page(

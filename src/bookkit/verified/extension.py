@@ -55,7 +55,8 @@ def setup(app: Sphinx) -> dict:
 
 
 def _add_style(app: Sphinx) -> None:
-    app.config.html_static_path.append(str(STYLE))
+    # A new list, because an unset value is Sphinx's default, shared by all builds in a process.
+    app.config.html_static_path = [*app.config.html_static_path, str(STYLE)]
 
 
 def _seen(env: BuildEnvironment) -> dict[str, list[tuple[str, str]]]:
