@@ -10,5 +10,4 @@ torch.set_num_threads(1)
 install_import_hook("derived", "beartype.beartype")
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
-settings.register_profile("nightly", max_examples=2000, deadline=None, database=None)
 settings.load_profile("ci")

@@ -107,3 +107,10 @@ def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp
     zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
     env = {"PYTHONPATH": str(tmp_path / "unpacked"), "PATH": "", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, check=True)
+
+
+def test_jupyterlab_accepts_the_extension_that_renders_directives():
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    listed = done.stdout + done.stderr
+    assert "jupyterlab-myst" in listed and "not compatible" not in listed
