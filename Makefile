@@ -11,6 +11,8 @@ export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# Each part of the tests needs what the one before recorded.
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help book serve test lint unit outputs site lab notebooks bench gpu mutants accept-equations check-env lock pictures clean
 
@@ -25,7 +27,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 $(NPM_READY): package-lock.json $(READY)
-	npm ci --silent
+	npm ci --loglevel=error
 
 book: $(READY) $(NPM_READY)  ## build the site and print the file to open
 	$(BIN)/python -m bookkit.build
@@ -55,7 +57,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 notebooks: $(READY)  ## run notebooks afresh and store their outputs (CHAPTERS="iou …" for some)
 	$(BIN)/python -m bookkit.notebooks $(CHAPTERS)
 
-bench: $(READY)  ## measure our helpers beside their peers in one run
+bench: $(READY)  ## measure our helpers beside plain implementations in one run
 	@for f in benchmarks/bench_*.py; do $(BIN)/python $$f || exit 1; done
 
 gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them

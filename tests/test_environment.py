@@ -1,6 +1,9 @@
 """The environment checker, the lock, the server and the wheel: what surrounds the book."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -49,7 +52,7 @@ def test_a_missing_package_or_tool_is_named_with_its_remedy():
 def test_the_checker_runs_with_the_standard_library_alone():
     command = [sys.executable, "-I", "-S", str(ROOT / "src/bookkit/environment.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr == ""
+    assert done.returncode == 0 and done.stderr == ""
     assert "MISSING torch is missing" in done.stdout and "ok      Python 3." in done.stdout
 
 
@@ -62,7 +65,7 @@ def test_the_lock_holds_every_dependency_and_neither_cuda_packages_nor_addresses
         name = re.match(r"[\w-]+", requirement)[0]
         assert name in locked or name == project["name"], name
     assert not lock.CUDA.findall(text) and "://" not in text and "+cpu" not in text
-    assert "make lock" in text.partition("\n\n")[0]
+    assert "make lock" in text.splitlines()[1]
 
 
 def test_the_server_serves_the_site_on_this_machine_alone(tmp_path, monkeypatch):
@@ -92,21 +95,36 @@ def test_the_server_watches_sources_and_not_what_a_build_writes(path, watched):
 
 
 def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT]
-    subprocess.run(list(map(str, build)), check=True, capture_output=True)
+    # Built from a copy: setuptools packs whatever an earlier build left behind in the tree.
+    source = tmp_path / "source"
+    for name in ("src", "chapters/recorded"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for file in ("explorables/iou.js", "explorables/kit.css", "recorded/iou_peers.json"):
         assert f"derived/{file}" in names
-    script = (
-        "import derived, derived.gpu as gpu; from derived.explorables import PushABox\n"
-        "assert '.whl' in derived.__file__ or 'unpacked' in derived.__file__, derived.__file__\n"
-        "assert gpu.load('iou_peers')['cases'] and 'img' in PushABox()._repr_mimebundle_()[0]"
-        "['text/html']\n"
-    )
     zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
-    env = {"PYTHONPATH": str(tmp_path / "unpacked"), "PATH": "", "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, check=True)
+    # The chapter's cells up to the one that trains, from a folder that has nothing of the book.
+    notebook = json.loads((ROOT / "chapters/iou.ipynb").read_text(encoding="utf8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    first = next(i for i, cell in enumerate(cells) if "digits_on_canvas" in cell)
+    assert first > 15
+    cells = [
+        "import derived; assert 'unpacked' in derived.__file__, derived.__file__",
+        *cells[:first],
+    ]
+    script = tmp_path / "cells.py"
+    script.write_text("\n\n".join(cells), encoding="utf8")
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "unpacked"), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "iou-1: not attempted yet" in done.stdout
 
 
 def test_jupyterlab_accepts_the_extension_that_renders_directives():

@@ -1059,7 +1059,7 @@ def test_the_regression_cases_are_every_anchor_with_every_target():
     assert sizes.tolist() == pytest.approx(areas, abs=1e-3)
 
 
-def test_the_anchors_fill_a_disc_of_radius_three_evenly():
+def test_the_anchors_fill_a_disk_of_radius_three_evenly():
     start, _ = regression_cases(2000)
     offset = start[::343, :2] - 10
     radius = offset.norm(dim=1)

@@ -32,7 +32,7 @@ def _install_node_packages(root: Path, env: dict[str, str]) -> None:
     """Run `npm ci` where node_modules is missing or older than its lock."""
     lock, installed = root / "package-lock.json", root / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run([_find("npm", env), "ci", "--silent"], cwd=root, env=env, check=True)
+        subprocess.run([_find("npm", env), "ci", "--loglevel=error"], cwd=root, env=env, check=True)
 
 
 def _find(program: str, env: dict[str, str]) -> str:

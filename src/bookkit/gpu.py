@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
             path.parent.mkdir(exist_ok=True)
             text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
             path.write_text(text, encoding="utf-8")
-            print(f"Recorded in {path}")
+            print(f"Recorded in {path}; `make notebooks CHAPTERS={name}` puts it on the page")
     return 0
 
 

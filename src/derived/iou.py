@@ -241,7 +241,7 @@ def regression_cases(
     """Return the starts and targets of the regression simulation, as (cx, cy, w, h).
 
     Around seven targets of area 1 at (10, 10), with aspect ratios from 1:4 to 4:1, anchors of
-    seven areas and seven aspect ratios stand at `points` places, uniform in a disc of radius 3.
+    seven areas and seven aspect ratios stand at `points` places, uniform in a disk of radius 3.
     Every anchor is paired with every target.
 
     Shapes: two tensors `(343 * points, 4)`. Source: Zheng et al. (2020), section "Simulation

@@ -22,11 +22,14 @@ def check_push_a_box(figure) -> None:
 
 
 CHECKS = {"push_a_box": check_push_a_box}
+WITH_FIGURES = {"index.html", "chapters/iou.html"}
 
 
 def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
     page = open_page(f"{base}/{page_name}", viewport={"width": 1280, "height": 900})
-    for place in page.locator("[data-explorable]").all():
+    places = page.locator("[data-explorable]").all()
+    assert places or page_name not in WITH_FIGURES
+    for place in places:
         check = CHECKS[place.get_attribute("data-explorable")]
         figure = place.locator(".explorable-live")
         check(figure)

@@ -1,6 +1,6 @@
 """The pytest side: the marker ``verifies(*labels, by)`` and the record of outcomes.
 
-Named in ``tests/conftest.py`` as ``pytest_plugins = ["bookkit.verified.plugin"]``. The record is
+Loaded by ``-p bookkit.verified.plugin`` in pyproject.toml's pytest options. The record is
 ``_build/verified.json``; ``--verified-record=PATH`` writes another, an empty path none.
 """
 
