@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["broadcastable", "checks_values", "one_of", "real_tensor", "validated", "validation"]
+__all__ = ["broadcastable", "checks_values", "count", "one_of", "real_tensor", "validated"]
+__all__ += ["validation"]
 
 _checks_values = ContextVar("derived.validation", default=True)
 
@@ -78,6 +79,12 @@ def real_tensor(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a torch.Tensor, got {_kind(value)}")  # noqa: TRY004
     if value.dtype == torch.bool or value.is_complex():
         raise ValueError(f"{name}: expected real numbers (float or integer), got {value.dtype}")
+
+
+def count(name: str, value: Any) -> None:
+    """Refuse what is not an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
 
 
 def one_of(options: Sequence[str]) -> Callable[[str, Any], None]:

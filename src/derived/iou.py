@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from derived._validation import broadcastable, checks_values, one_of, real_tensor, validated
+from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
 
 __all__ = ["area", "box_loss", "ciou", "diou", "from_cxcywh", "giou", "iou", "pairwise"]
 __all__ += ["regression_cases", "regression_descent"]
@@ -74,11 +74,6 @@ def _sized_boxes(name: str, value: object) -> None:
                 f"{name}[{', '.join(map(str, index))}] = {tuple(value[index].tolist())}: expected "
                 f"(center x, center y, width, height), finite and with sizes of at least 0"
             )
-
-
-def _count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
 
 
 def _explain(name: str, boxes: Tensor, wrong: Tensor) -> str:
@@ -234,7 +229,7 @@ def from_cxcywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([center - half, center + half], dim=-1)
 
 
-@validated(points=_count)
+@validated(points=count)
 def regression_cases(
     points: int, *, seed: int = 0
 ) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from derived._validation import one_of, validated
+from derived._validation import count, one_of, validated
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "batches", "fit", "seed_everything"]
 
@@ -50,11 +50,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
-
-
 def _columns(name: str, value: Any) -> None:
     """Refuse what is not tensors with the same number of rows, at least one."""
     tensors = isinstance(value, tuple | list) and all(isinstance(each, Tensor) for each in value)
@@ -65,7 +60,7 @@ def _columns(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected tensors with the same number of rows > 0, got {rows}")
 
 
-@validated(data=_columns, steps=_count, batch_size=_count)
+@validated(data=_columns, steps=count, batch_size=count)
 def batches(
     data: Sequence[Tensor], *, steps: int, batch_size: int, seed: int = 0
 ) -> Iterator[tuple[Tensor, ...]]:
