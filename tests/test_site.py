@@ -342,4 +342,4 @@ def test_node_packages_are_installed_when_they_are_not(tmp_path, monkeypatch, in
     commands = []
     monkeypatch.setattr("subprocess.run", lambda command, **_: commands.append(command))
     bookkit.build._install_node_packages(tmp_path, dict(os.environ))
-    assert [command[1:] for command in commands] == ([["ci", "--silent"]] if runs else [])
+    assert [command[1:] for command in commands] == ([["ci", "--loglevel=error"]] if runs else [])
