@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,15 +23,17 @@ from derived.iou import (
     box_loss,
     ciou,
     diou,
+    eiou,
     from_cxcywh,
     giou,
     iou,
     pairwise,
     regression_cases,
     regression_descent,
+    regression_slope,
 )
 
-SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou, "eiou": eiou}
 every_kind = pytest.mark.parametrize("kind", SIMILARITIES)
 
 
@@ -647,16 +650,22 @@ UPRIGHT, LYING, LONGER, SOLID = (0, 0, 0, 3), (0, 0, 4, 0), (0, 0, 8, 0), (0, 0,
 
 @pytest.mark.parametrize(
     ("a", "b", "values"),
-    [  # iou, giou, diou, ciou
-        (POINT, POINT, (1, 1, 1, 1)),
-        (LYING, LYING, (1, 1, 1, 1)),
-        (UPRIGHT, UPRIGHT, (1, 1, 1, 1)),
-        (POINT, ELSEWHERE, (0, -1, -1, -1)),
-        (LYING, LONGER, (0, 0, -4 / 64, -4 / 64)),  # no area at all: the hull has no empty part
-        (UPRIGHT, LYING, (0, -1, -6.25 / 25, -6.25 / 25 - 0.5)),  # v = 1, alpha = 1/2
-        (SOLID, LYING, (0, 0, -2.25 / 25, None)),
-        (SOLID, POINT, (0, 0, -1.25 / 25, None)),
-        (SOLID, ELSEWHERE, (0, 12 / 20 - 1, -(9 + 6.25) / 41, None)),
+    [  # iou, giou, diou, ciou, eiou
+        (POINT, POINT, (1, 1, 1, 1, 1)),
+        (LYING, LYING, (1, 1, 1, 1, 1)),
+        (UPRIGHT, UPRIGHT, (1, 1, 1, 1, 1)),
+        (POINT, ELSEWHERE, (0, -1, -1, -1, -1)),
+        # no area at all: the hull has no empty part
+        (LYING, LONGER, (0, 0, -4 / 64, -4 / 64, -4 / 64 - 16 / 64)),
+        # v = 1, alpha = 1/2
+        (UPRIGHT, LYING, (0, -1, -6.25 / 25, -6.25 / 25 - 0.5, -6.25 / 25 - 2)),
+        (SOLID, LYING, (0, 0, -2.25 / 25, None, -2.25 / 25 - 1)),
+        (SOLID, POINT, (0, 0, -1.25 / 25, None, -1.25 / 25 - 2)),
+        (
+            SOLID,
+            ELSEWHERE,
+            (0, 12 / 20 - 1, -(9 + 6.25) / 41, None, -(9 + 6.25) / 41 - 16 / 25 - 9 / 16),
+        ),
     ],
 )
 def test_boxes_without_area(a, b, values):
@@ -704,6 +713,8 @@ def test_gradients_with_each_part_held_constant(kind, detach_enclosing, detach_a
     def enclosing(a, b):
         low, high = a[:, :2].minimum(b[:, :2]), a[:, 2:].maximum(b[:, 2:])
         size = high - low
+        if kind == "eiou":
+            return size**2
         return size.prod(1) if kind == "giou" else (size**2).sum(1)
 
     fixed_hull = enclosing(a, b)
@@ -718,7 +729,10 @@ def test_gradients_with_each_part_held_constant(kind, detach_enclosing, detach_a
             shared = (a[:, 2:].minimum(b[:, 2:]) - a[:, :2].maximum(b[:, :2])).relu().prod(1)
             return 1 - J + (hull - (area(a) + area(b) - shared)) / hull
         offset = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
-        diou_loss = 1 - J + (offset**2).sum(1) / hull
+        diou_loss = 1 - J + (offset**2).sum(1) / (hull.sum(1) if kind == "eiou" else hull)
+        if kind == "eiou":
+            change = a[:, 2:] - a[:, :2] - b[:, 2:] + b[:, :2]
+            return diou_loss + (change**2 / hull).sum(1)
         if kind == "diou":
             return diou_loss
         v, alpha, _ = shape_terms(a, b)
@@ -785,7 +799,7 @@ def test_every_degenerate_pair_has_a_finite_loss_and_gradient(kind, dtype):
     for enclosing, alpha in itertools.product((False, True), repeat=2):
         flags = {"detach_enclosing": enclosing, "detach_alpha": alpha}
         loss = box_loss(a, b, kind, reduction="none", **flags)
-        assert (loss >= 0).all() and (loss <= 2.5 + 1e-6).all()
+        assert (loss >= 0).all() and (loss <= (3.25 if kind == "eiou" else 2.5) + 1e-6).all()
         assert not loss.diagonal().any()
         for g in gradient(lambda a, b, flags=flags: box_loss(a, b, kind, **flags), a, b):
             assert g.isfinite().all()
@@ -949,8 +963,60 @@ def test_wrong_boxes_are_shown(call, message):
         ),
         (lambda: iou(A.numpy(), B), "a: expected a torch.Tensor, got a ndarray"),
         (lambda: iou(A, None), "b: expected a torch.Tensor, got None"),
-        (lambda: pairwise(A, B, "eiou"), "kind: expected one of iou, giou, diou, ciou; got 'eiou'"),
-        (lambda: box_loss(A, B, "GIoU"), "kind: expected one of iou, giou, diou, ciou; got 'GIoU'"),
+        (
+            lambda: pairwise(A, B, "siou"),
+            "kind: expected one of iou, giou, diou, ciou, eiou; got 'siou'",
+        ),
+        (
+            lambda: box_loss(A, B, "GIoU"),
+            "kind: expected one of iou, giou, diou, ciou, eiou, focal_eiou, siou, alpha_iou, wiou, "
+            + "mpdiou, inner_iou; got 'GIoU'",
+        ),
+        (
+            lambda: box_loss(A, B, "alpha_iou", alpha=0.5),
+            "alpha: expected a number of at least 1, below which the slope at J = 0 is infinite, "
+            + "got 0.5",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=-1),
+            "gamma: expected a number of at least 0, got -1",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=True),
+            "gamma: expected a number of at least 0, got True",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=INF),
+            "gamma: expected a number of at least 0, got inf",
+        ),
+        (
+            lambda: box_loss(A, B, "inner_iou", ratio=0.0),
+            "ratio: expected a number of at least 0.01, got 0.0",
+        ),
+        (
+            lambda: box_loss(A, B, "inner_iou", ratio="1"),
+            "ratio: expected a number of at least 0.01, got '1'",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou"),
+            "image_size: expected (width, height) for mpdiou, got None",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(640,)),
+            "image_size: expected (width, height) for mpdiou, got (640,)",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=[640, "480"]),
+            "image_size: expected (width, height) for mpdiou, got [640, '480']",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(640, 0)),
+            "image_size: expected positive finite sides, got (640, 0)",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(INF, 480)),
+            "image_size: expected positive finite sides, got (inf, 480)",
+        ),
         (
             lambda: box_loss(A, B, reduction="avg"),
             "reduction: expected one of mean, sum, none; got 'avg'",
@@ -1099,25 +1165,41 @@ def descend_one_step_at_a_time(x, goal, kind, steps):
     return x
 
 
+def descend(start, goal, kind, **flags):
+    return regression_descent(start, goal, partial(regression_slope, kind=kind, **flags))
+
+
 @pytest.mark.parametrize("kind", ["giou", "diou"])
 def test_the_regression_descent_follows_the_printed_rule(kind):
     goal = boxes([10, 10, 1, 1], [10, 10, 2, 0.5])
     start = boxes([10.4, 9.7, 1.2, 0.8], [12.3, 11.9, 0.7, 1.4])
-    end = regression_descent(start, goal, kind)
+    end, errors = descend(start, goal, kind)
     assert torch.allclose(end, descend_one_step_at_a_time(start, goal, kind, 200), atol=1e-4)
-    assert not start.requires_grad and not end.requires_grad
+    for steps in (1, 100, 200):
+        by_hand = descend_one_step_at_a_time(start, goal, kind, steps)
+        expected = (by_hand - goal).abs().sum() / 2
+        assert errors[steps - 1].item() == pytest.approx(expected.item(), abs=1e-4)
+    assert errors.shape == (200,) and not start.requires_grad and not end.requires_grad
 
 
-def test_the_regression_descent_passes_the_flags_on():
+def test_the_regression_slope_passes_the_flags_on():
     start, goal = boxes([30, 10, 1, 1]), boxes([10, 10, 1, 1])
-    fixed = regression_descent(start, goal, "diou", detach_enclosing=True)
+    fixed, _ = descend(start, goal, "diou", detach_enclosing=True)
     assert fixed[0, 2:].tolist() == [1, 1] and fixed[0, 0] < 28
-    assert regression_descent(start, goal, "diou")[0, 2] > 1.1
+    assert descend(start, goal, "diou")[0][0, 2] > 1.1
+
+
+def test_the_regression_slope_is_each_boxes_own():
+    start, goal = boxes([12, 10, 1, 2], [10.5, 10, 1, 1]), boxes([10, 10, 1, 1], [10, 10, 2, 0.5])
+    together = regression_slope(start, goal, "giou")
+    for i in range(2):
+        alone = regression_slope(start[i : i + 1], goal[i : i + 1], "giou")
+        assert torch.equal(together[i : i + 1], alone)
 
 
 def test_the_regression_descent_keeps_sizes_positive():
     # The first step would take the sides from 0.05 to about -0.5.
-    end = regression_descent(boxes([10, 10, 0.05, 0.05]), boxes([10, 10, 0.02, 0.02]), "iou")
+    end, _ = descend(boxes([10, 10, 0.05, 0.05]), boxes([10, 10, 0.02, 0.02]), "iou")
     assert end[0, 2:].min() >= 0.01
 
 

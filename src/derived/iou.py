@@ -15,11 +15,13 @@ At the edges, what the mathematics says, with a finite gradient:
 - For identical boxes each loss is exactly 0 and its gradient is 0 up to rounding: `minimum` and
   `maximum` split the gradient of a tie in half, which at this kink is the mean of both sides. (With
   `detach_enclosing`, GIoU keeps half the slope of the union there, and inflates a perfect box.)
+- Where SIoU's centers coincide, the angle of the line between them is that of an axis.
 - Boxes that only touch, and boxes without area, overlap as little as separated ones: the gradient
   of the intersection is 0.
 """
 
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Real
@@ -27,10 +29,11 @@ from torch import Tensor
 
 from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
 
-__all__ = ["area", "box_loss", "ciou", "diou", "from_cxcywh", "giou", "iou", "pairwise"]
-__all__ += ["regression_cases", "regression_descent"]
+__all__ = ["area", "box_loss", "ciou", "diou", "eiou", "from_cxcywh", "giou", "iou", "pairwise"]
+__all__ += ["regression_cases", "regression_descent", "regression_slope"]
 
-Kind = Literal["iou", "giou", "diou", "ciou"]
+Kind = Literal["iou", "giou", "diou", "ciou", "eiou"]
+Relative = Literal["focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou"]
 Reduction = Literal["mean", "sum", "none"]
 Coordinates = tuple[Tensor, ...]  # x1, y1, x2, y2, each of a shape that broadcasts with the other's
 
@@ -155,6 +158,17 @@ def ciou(
     return _elementwise("ciou", a, b, detach_alpha=detach_alpha)
 
 
+@_two_boxes
+def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*#n"]:
+    r"""Return the efficient IoU, $J-\rho^2/c^2-(\Delta w)^2/c_w^2-(\Delta h)^2/c_h^2$ (iou-eiou).
+
+    $\Delta w,\Delta h$ are the differences of the sizes, $c_w\times c_h$ is the size of the smallest
+    box around both; the values lie in (-9/4, 1] (iou-eiou-range). Shapes and errors as for `iou`.
+    Source: Zhang et al. (2022), equation 9.
+    """
+    return _elementwise("eiou", a, b)
+
+
 @validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(get_args(Kind)))
 def pairwise(
     a: Real[Tensor, "n 4"], b: Real[Tensor, "m 4"], kind: Kind = "iou"
@@ -178,39 +192,94 @@ def pairwise(
     return matrix
 
 
+def _at_least(least: float | int, why: str) -> Callable[[str, object], None]:
+    """Return a check that a number is finite and at least `least`."""
+
+    def check(name: str, value: object) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not least <= value < torch.inf:
+            raise ValueError(f"{name}: expected a number of at least {least:g}{why}, got {value!r}")
+
+    return check
+
+
+def _image_size(arguments: dict[str, Any]) -> None:
+    """Refuse MPDIoU without the size of an image."""
+    size = arguments["image_size"]
+    if arguments["kind"] == "mpdiou":
+        pair = isinstance(size, tuple | list) and len(size) == 2
+        if not pair or not all(isinstance(side, int | float) for side in size):
+            raise ValueError(f"image_size: expected (width, height) for mpdiou, got {size!r}")
+        if not all(0 < side < torch.inf for side in size):
+            raise ValueError(f"image_size: expected positive finite sides, got {size!r}")
+
+
 @validated(
     broadcastable("pred", "target", hint=_PAIRWISE_HINT),
+    _image_size,
     pred=_boxes,
     target=_boxes,
-    kind=one_of(get_args(Kind)),
+    kind=one_of(get_args(Kind) + get_args(Relative)),
+    alpha=_at_least(1, ", below which the slope at J = 0 is infinite"),
+    gamma=_at_least(0, ""),
+    ratio=_at_least(0.01, ""),
     reduction=one_of(get_args(Reduction)),
 )
 def box_loss(
     pred: Real[Tensor, "*#n 4"],
     target: Real[Tensor, "*#n 4"],
-    kind: Kind = "giou",
+    kind: Kind | Relative = "giou",
     *,
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
+    detach_focus: bool = True,
+    alpha: float | int = 3.0,
+    gamma: float | int = 0.5,
+    ratio: float | int = 0.75,
+    image_size: Sequence[float | int] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "*#n"] | Float[Tensor, ""]:
-    """Return 1 - similarity of predicted and target boxes, 0 for identical ones.
+    r"""Return the loss of predicted against target boxes, 0 for identical ones.
+
+    For `iou`, `giou`, `diou`, `ciou` and `eiou` it is one minus the function of that name. The
+    relatives, with $J$ the IoU:
+
+    - `focal_eiou`: $J^\gamma\,(1-\mathrm{EIoU})$ (iou-focal-eiou), Zhang et al. (2022).
+    - `siou`: distances weighed by their angle, and shapes (iou-siou), Gevorgyan (2022).
+    - `alpha_iou`: $1-J^\alpha$ (iou-alpha), He et al. (2021).
+    - `wiou`: $e^{\rho^2/c^2}(1-J)$, version 1 (iou-wiou), Tong et al. (2023).
+    - `mpdiou`: distances of corners in units of the image (iou-mpdiou), Ma and Xu (2023).
+    - `inner_iou`: $1-J$ of boxes scaled about their centers (iou-inner), Zhang et al. (2023).
 
     Shapes: `(..., 4)` and `(..., 4)`, whose leading dimensions broadcast, to a scalar, or to
     `(...)` without reduction. The mean over no boxes is 0, with gradient 0.
 
     Args:
-        kind: the name of the similarity, a function of this module.
-        detach_enclosing: let the size of the hull (GIoU's area, DIoU's and CIoU's diagonal) count
-            as a constant in the gradient (iou-far-detached).
+        kind: one of the names above.
+        detach_enclosing: let the size of the hull (GIoU's area, the squared sides and diagonal of
+            the others) count as a constant in the gradient (iou-far-detached). In WIoU it always
+            does, by definition.
         detach_alpha: let CIoU's weight count as a constant in the gradient (iou-ciou-alpha).
+        detach_focus: let Focal-EIoU's weight $J^\gamma$ count as one (iou-focal-slope).
+        alpha: the power of `alpha_iou`, at least 1.
+        gamma: the power in `focal_eiou`, at least 0.
+        ratio: the scale of `inner_iou`'s boxes, positive.
+        image_size: width and height of the image, which `mpdiou` needs, in the boxes' unit.
         reduction: what to do with the losses of the pairs.
 
     Raises:
-        ValueError: for a wrong shape, dtype, kind or reduction, NaN, infinity, reversed boxes.
+        ValueError: for a wrong shape, dtype, kind, power, ratio, size or reduction, NaN, infinity,
+            reversed boxes.
     """
-    flags = {"detach_enclosing": detach_enclosing, "detach_alpha": detach_alpha}
-    loss = 1 - _elementwise(kind, pred, target, **flags)
+    work, result = _dtypes(pred, target)
+    a, b = _coordinates(pred, work), _coordinates(target, work)
+    hull = {"detach_enclosing": detach_enclosing}
+    if kind in get_args(Kind):
+        loss = 1 - _similarity(kind, a, b, detach_alpha=detach_alpha, **hull)
+    else:
+        powers = {"alpha": alpha, "gamma": gamma, "detach_focus": detach_focus}
+        loss = _relative_loss(kind, a, b, ratio=ratio, image_size=image_size, **powers, **hull)
+    loss = loss.to(result)
     if reduction == "none":
         return loss
     return loss.sum() if reduction == "sum" else loss.sum() / max(1, loss.numel())
@@ -259,25 +328,87 @@ def regression_cases(
     return start, torch.stack(goal, 1)
 
 
-def regression_descent(
-    start: Float[Tensor, "n 4"], goal: Float[Tensor, "n 4"], kind: Kind, **flags: bool
+def regression_slope(
+    boxes: Float[Tensor, "n 4"], goal: Float[Tensor, "n 4"], kind: Kind | Relative, **flags: Any
 ) -> Float[Tensor, "n 4"]:
+    """Return each loss's gradient with respect to its own box, all given as (cx, cy, w, h).
+
+    Shapes: `(N, 4)` and `(N, 4)` to `(N, 4)`. `flags` go to `box_loss`, as do errors.
+    """
+    x = boxes.detach().requires_grad_()
+    loss = box_loss(from_cxcywh(x), from_cxcywh(goal), kind, reduction="sum", **flags)
+    return torch.autograd.grad(loss, x)[0]
+
+
+def regression_descent(
+    start: Float[Tensor, "n 4"],
+    goal: Float[Tensor, "n 4"],
+    slope: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "200"]]:
     r"""Return where 200 steps of the regression simulation take boxes given as (cx, cy, w, h).
 
     $x\leftarrow x-\eta\,(2-J)\,\nabla_xL$ with the rate 0.1, from step 160 on 0.01, from step 180
     on 0.001; sizes stay at least 0.01.
 
-    Shapes: `(N, 4)` and `(N, 4)` to `(N, 4)`. `flags` go to `box_loss`, as do errors.
+    Args:
+        start: the first boxes.
+        goal: their targets.
+        slope: a function of the boxes and their targets that returns $\nabla_xL$, such as
+            `regression_slope` with its `kind` fixed.
+
+    Returns:
+        The last boxes, and the mean $\ell_1$ error of all of them after each step.
+
     Source: Zheng et al. (2020), section "Simulation experiment".
     """
-    x, target = start, from_cxcywh(goal)
+    x, target, errors = start, from_cxcywh(goal), []
     for rate in 160 * [0.1] + 20 * [0.01] + 20 * [0.001]:
-        x = x.detach().requires_grad_()
-        boxes = from_cxcywh(x)
-        (slope,) = torch.autograd.grad(box_loss(boxes, target, kind, reduction="sum", **flags), x)
-        x = x.detach() - rate * (2 - iou(boxes.detach(), target))[:, None] * slope
+        x = x - rate * (2 - iou(from_cxcywh(x), target))[:, None] * slope(x, goal)
         x[:, 2:].clamp_(min=0.01)
-    return x
+        errors.append((x - goal).abs().sum(1).mean())
+    return x, torch.stack(errors)
+
+
+class _Pair(NamedTuple):
+    """What every formula needs of two boxes."""
+
+    a_width: Tensor
+    a_height: Tensor
+    b_width: Tensor
+    b_height: Tensor
+    overlap_x: Tensor  # negative for a gap
+    overlap_y: Tensor
+    union: Tensor
+    j: Tensor
+
+    @property
+    def hull(self) -> tuple[Tensor, Tensor]:
+        """Width and height: |A| + |B| = |A and B| + |hull|, also on a line."""
+        width = self.a_width + self.b_width - self.overlap_x
+        return width, self.a_height + self.b_height - self.overlap_y
+
+
+def _pair(a: Coordinates, b: Coordinates) -> _Pair:
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
+    a_width, a_height, b_width, b_height = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
+
+    # iou-intersection, iou-definition
+    overlap_x = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)
+    overlap_y = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)
+    intersection = overlap_x.relu() * overlap_y.relu()
+    union = a_width * a_height + b_width * b_height - intersection
+    # 1 for equal boxes without area; in place, as PyTorch is far faster with floats than with bools
+    with torch.no_grad():
+        difference = a_width + b_width - 2 * overlap_x + (a_height + b_height - 2 * overlap_y)
+        equal = (union + difference).lt_(_tiny(union))
+    j = _ratio(intersection, union) + equal
+    return _Pair(a_width, a_height, b_width, b_height, overlap_x, overlap_y, union, j)
+
+
+def _offset(a: Coordinates, b: Coordinates) -> tuple[Tensor, Tensor]:
+    """Return the center of A minus that of B: differences first, which are exact for near boxes."""
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
+    return ((ax1 - bx1) + (ax2 - bx2)) / 2, ((ay1 - by1) + (ay2 - by2)) / 2
 
 
 def _similarity(
@@ -288,43 +419,92 @@ def _similarity(
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
 ) -> Tensor:
-    """Return the similarity of boxes given by their coordinates: all formulas, in one place."""
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
-    a_width, a_height, b_width, b_height = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
-
-    # iou-intersection, iou-definition; a negative overlap is a gap
-    overlap_x = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)
-    overlap_y = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)
-    intersection = overlap_x.relu() * overlap_y.relu()
-    union = a_width * a_height + b_width * b_height - intersection
-    # On a line, too: |A| + |B| = |A and B| + |hull|, if a gap counts as a negative overlap.
-    hull_width = a_width + b_width - overlap_x
-    hull_height = a_height + b_height - overlap_y
-    # 1 for equal boxes without area; in place, as PyTorch is far faster with floats than with bools
-    difference = (hull_width - overlap_x) + (hull_height - overlap_y)
-    equal = (union + difference).detach().lt_(_tiny(union))
-    j = _ratio(intersection, union) + equal
+    """Return the similarity of boxes given by their coordinates."""
+    pair = _pair(a, b)
     if kind == "iou":
-        return j
+        return pair.j
 
     # iou-giou
+    hull_width, hull_height = pair.hull
     if kind == "giou":
         hull = _constant(hull_width * hull_height, detach_enclosing)
-        return j - _ratio(hull - union, hull)
+        return pair.j - _ratio(hull - pair.union, hull)
 
-    # iou-diou; differences first, which are exact for boxes near each other far from the origin
-    twice_delta_x = (ax1 - bx1) + (ax2 - bx2)
-    twice_delta_y = (ay1 - by1) + (ay2 - by2)
-    rho2 = (twice_delta_x**2 + twice_delta_y**2) / 4
+    # iou-diou
+    delta_x, delta_y = _offset(a, b)
     c2 = _constant(hull_width**2 + hull_height**2, detach_enclosing)
-    diou = j - _ratio(rho2, c2)
+    diou = pair.j - _ratio(delta_x**2 + delta_y**2, c2)
     if kind == "diou":
         return diou
 
     # iou-ciou, iou-ciou-v
-    v = 4 / torch.pi**2 * (_angle(b_width, b_height) - _angle(a_width, a_height)) ** 2
-    alpha = _constant(_ratio(v, 1 - j + v), detach_alpha)
-    return diou - alpha * v
+    if kind == "ciou":
+        angle = _angle(pair.b_width, pair.b_height) - _angle(pair.a_width, pair.a_height)
+        v = 4 / torch.pi**2 * angle**2
+        alpha = _constant(_ratio(v, 1 - pair.j + v), detach_alpha)
+        return diou - alpha * v
+
+    # iou-eiou
+    width2 = _constant(hull_width**2, detach_enclosing)
+    height2 = _constant(hull_height**2, detach_enclosing)
+    wider, higher = pair.a_width - pair.b_width, pair.a_height - pair.b_height
+    return diou - _ratio(wider**2, width2) - _ratio(higher**2, height2)
+
+
+def _relative_loss(
+    kind: Relative,
+    a: Coordinates,
+    b: Coordinates,
+    *,
+    detach_enclosing: bool,
+    detach_focus: bool,
+    alpha: float | int,
+    gamma: float | int,
+    ratio: float | int,
+    image_size: Sequence[float | int] | None,
+) -> Tensor:
+    """Return the loss of one of the relatives for boxes given by their coordinates."""
+    # iou-inner
+    if kind == "inner_iou":
+        return 1 - _pair(_scaled(a, ratio), _scaled(b, ratio)).j
+
+    # iou-alpha, iou-mpdiou, iou-focal-eiou
+    j = _pair(a, b).j
+    if kind == "alpha_iou":
+        return 1 - j**alpha
+    if kind == "mpdiou":
+        corners2 = sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+        return 1 - j + corners2 / (image_size[0] ** 2 + image_size[1] ** 2)
+    if kind == "focal_eiou":
+        eiou_loss = 1 - _similarity("eiou", a, b, detach_enclosing=detach_enclosing)
+        # where J = 0 the power's slope is infinite, but J's is 0
+        focus = _constant(j.where(j > 0, 1) ** gamma * (j > 0), detach_focus)
+        return focus * eiou_loss
+
+    # iou-wiou; the definition holds c2 constant
+    pair, (delta_x, delta_y) = _pair(a, b), _offset(a, b)
+    hull_width, hull_height = pair.hull
+    rho2 = delta_x**2 + delta_y**2
+    if kind == "wiou":
+        return torch.exp(_ratio(rho2, (hull_width**2 + hull_height**2).detach())) * (1 - j)
+
+    # iou-siou
+    weight = 2 - _ratio(2 * (delta_x * delta_y).abs(), rho2)
+    distance, shape = 0.0, 0.0
+    for delta, hull in ((delta_x, hull_width), (delta_y, hull_height)):
+        part = _ratio(delta**2, _constant(hull**2, detach_enclosing))
+        distance = distance + 1 - torch.exp(-weight * part)
+    for own, wanted in ((pair.a_width, pair.b_width), (pair.a_height, pair.b_height)):
+        difference = _ratio((own - wanted).abs(), torch.maximum(own, wanted))
+        shape = shape + (1 - torch.exp(-difference)) ** 4
+    return 1 - j + (distance + shape) / 2
+
+
+def _scaled(box: Coordinates, ratio: float | int) -> Coordinates:
+    """Return boxes scaled about their centers."""
+    x1, y1, x2, y2 = box
+    dx, dy = (1 - ratio) / 2 * (x2 - x1), (1 - ratio) / 2 * (y2 - y1)
+    return x1 + dx, y1 + dy, x2 - dx, y2 - dy
 
 
 def _angle(width: Tensor, height: Tensor) -> Tensor:
