@@ -20,6 +20,7 @@ At the edges, what the mathematics says, with a finite gradient:
   of the intersection is 0.
 """
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -164,7 +165,7 @@ def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*
 
     $\Delta w,\Delta h$ are the differences of the sizes, $c_w\times c_h$ is the size of the smallest
     box around both; the values lie in (-9/4, 1] (iou-eiou-range). Shapes and errors as for `iou`.
-    Source: Zhang et al. (2022), equation 9.
+    Source: Zhang et al. (2022).
     """
     return _elementwise("eiou", a, b)
 
@@ -192,11 +193,11 @@ def pairwise(
     return matrix
 
 
-def _at_least(least: float | int, why: str) -> Callable[[str, object], None]:
+def _at_least(least: numbers.Real, why: str) -> Callable[[str, object], None]:
     """Return a check that a number is finite and at least `least`."""
 
     def check(name: str, value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not number or not least <= value < torch.inf:
             raise ValueError(f"{name}: expected a number of at least {least:g}{why}, got {value!r}")
 
@@ -208,7 +209,7 @@ def _image_size(arguments: dict[str, Any]) -> None:
     size = arguments["image_size"]
     if arguments["kind"] == "mpdiou":
         pair = isinstance(size, tuple | list) and len(size) == 2
-        if not pair or not all(isinstance(side, int | float) for side in size):
+        if not pair or not all(isinstance(side, numbers.Real) for side in size):
             raise ValueError(f"image_size: expected (width, height) for mpdiou, got {size!r}")
         if not all(0 < side < torch.inf for side in size):
             raise ValueError(f"image_size: expected positive finite sides, got {size!r}")
@@ -233,10 +234,10 @@ def box_loss(
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
     detach_focus: bool = True,
-    alpha: float | int = 3.0,
-    gamma: float | int = 0.5,
-    ratio: float | int = 0.75,
-    image_size: Sequence[float | int] | None = None,
+    alpha: numbers.Real = 3.0,
+    gamma: numbers.Real = 0.5,
+    ratio: numbers.Real = 0.75,
+    image_size: Sequence[numbers.Real] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "*#n"] | Float[Tensor, ""]:
     r"""Return the loss of predicted against target boxes, 0 for identical ones.
@@ -458,10 +459,10 @@ def _relative_loss(
     *,
     detach_enclosing: bool,
     detach_focus: bool,
-    alpha: float | int,
-    gamma: float | int,
-    ratio: float | int,
-    image_size: Sequence[float | int] | None,
+    alpha: numbers.Real,
+    gamma: numbers.Real,
+    ratio: numbers.Real,
+    image_size: Sequence[numbers.Real] | None,
 ) -> Tensor:
     """Return the loss of one of the relatives for boxes given by their coordinates."""
     # iou-inner
@@ -500,7 +501,7 @@ def _relative_loss(
     return 1 - j + (distance + shape) / 2
 
 
-def _scaled(box: Coordinates, ratio: float | int) -> Coordinates:
+def _scaled(box: Coordinates, ratio: numbers.Real) -> Coordinates:
     """Return boxes scaled about their centers."""
     x1, y1, x2, y2 = box
     dx, dy = (1 - ratio) / 2 * (x2 - x1), (1 - ratio) / 2 * (y2 - y1)

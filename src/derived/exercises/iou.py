@@ -5,9 +5,10 @@ from fractions import Fraction
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from derived.exercises._exercise import Exercise, Hint, NotYet, number
-from derived.iou import box_loss
+from derived.iou import box_loss, from_cxcywh
 
 __all__ = ["EXERCISES"]
 
@@ -216,7 +217,200 @@ def _slope(t: float, s: float) -> float:
     return x.grad.item()
 
 
+# iou-3: shape_term(j, v, detach) returns alpha v, whose alpha carries a gradient or not.
+
+_J, _V = torch.tensor([[0.2, 0.5, 0.9], [0.3, 0.05, 0.6]], dtype=torch.float64).requires_grad_()
+SHAPE_INPUTS = [(_J, _V, True), (_J, _V, False)]
+
+
+def _alpha_v(j: Tensor, v: Tensor, detach: bool) -> Tensor:
+    alpha = v / (1 - j + v)
+    return (alpha.detach() if detach else alpha) * v
+
+
+def _frozen(j: Tensor, v: Tensor, detach: bool) -> Tensor:
+    with torch.no_grad():
+        return _alpha_v(j, v, detach)
+
+
+SHAPE_HINTS = {
+    "no tensor": Hint(
+        "With detach={detach} this returns {what}. Return a tensor of the shape of j, computed "
+        "from j and v with tensor operations.",
+        lambda j, v, detach: 0.5,
+        lambda j, v, detach: _alpha_v(j, v, detach).sum(),
+        lambda j, v, detach: _alpha_v(j, v, detach).tolist(),
+    ),
+    "cut off": Hint(
+        "With detach={detach} the result carries no gradient at all. Only α may be cut off from "
+        "the graph; v still has to learn.",
+        lambda j, v, detach: _alpha_v(j, v, detach).detach(),
+        _frozen,
+        lambda j, v, detach: _alpha_v(j, v, detach).detach() if detach else _alpha_v(j, v, detach),
+    ),
+    "value": Hint(
+        "With detach={detach}, J = {j:g} and v = {v:g} the value is {got:.4g}, expected "
+        "{expected:.4g}: α = v / ((1 − J) + v).",
+        lambda j, v, detach: v**2 / (1 + j + v),
+        lambda j, v, detach: v / (1 - j + v) + 0 * v,
+        lambda j, v, detach: v**2 / (1 - j),
+    ),
+    "flag reversed": Hint(
+        "The flag works the wrong way round: α is held constant if detach is false.",
+        lambda j, v, detach: _alpha_v(j, v, not detach),
+    ),
+    "never detached": Hint(
+        "The values are right, but α carries a gradient also if detach is true. "
+        "tensor.detach() returns the same values as a constant.",
+        lambda j, v, detach: _alpha_v(j, v, False),
+    ),
+    "always detached": Hint(
+        "The values are right, but α carries no gradient even if detach is false.",
+        lambda j, v, detach: _alpha_v(j, v, True),
+    ),
+    "half detached": Hint(
+        "The values are right, but with detach=True the slope along {name} is {got:.4g}, expected "
+        "{expected:.4g}. Detach the whole of α, not only a part of it, and nothing else.",
+        lambda j, v, detach: v**2 / (1 - j + v.detach()) if detach else _alpha_v(j, v, False),
+        lambda j, v, detach: v**2 / (1 - j.detach() + v) if detach else _alpha_v(j, v, False),
+        lambda j, v, detach: (
+            _alpha_v(j, v, False).detach() + 0 * v if detach else _alpha_v(j, v, False)
+        ),
+    ),
+}
+
+
+def _judge_shape(results: list) -> str:
+    slopes = []
+    for (j, v, detach), result in zip(SHAPE_INPUTS, results, strict=True):
+        if not isinstance(result, Tensor) or result.shape != j.shape:
+            what = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result)
+            raise NotYet("no tensor", detach=detach, what=getattr(what, "__name__", what))
+        for i, expected in enumerate(_alpha_v(j, v, detach).tolist()):
+            if not math.isclose(result[i].item(), expected, rel_tol=1e-6):
+                facts = {"j": j[i].item(), "v": v[i].item(), "got": result[i].item()}
+                raise NotYet("value", detach=detach, expected=expected, **facts)
+        if not result.requires_grad:
+            raise NotYet("cut off", detach=detach)
+        slopes.append(_slopes(result, j, v))
+    expected = [_slopes(_alpha_v(*arguments), *arguments[:2]) for arguments in SHAPE_INPUTS]
+    right = [torch.allclose(p, q, rtol=1e-6) for p, q in zip(slopes, expected, strict=True)]
+    if all(right):
+        return "the slopes are α and 0 with a constant α, and α(2 − α) and α² without."
+    for name, pair in {
+        "never detached": (1, 1),
+        "always detached": (0, 0),
+        "flag reversed": (1, 0),
+    }.items():
+        if all(torch.allclose(slopes[k], expected[pair[k]], rtol=1e-6) for k in range(2)):
+            raise NotYet(name)
+    which = right.index(False)
+    row, i = (slopes[which] - expected[which]).abs().argmax().item() // 3, 0
+    facts = {"got": slopes[which][row, i].item(), "expected": expected[which][row, i].item()}
+    if which == 0:
+        raise NotYet("half detached", name="Jv"[row], **facts)
+    raise NotYet(
+        f"The values are right, but with detach=False the slope along {'Jv'[row]} is "
+        f"{facts['got']:.4g}, expected {facts['expected']:.4g}."
+    )
+
+
+def _slopes(result: Tensor, j: Tensor, v: Tensor) -> Tensor:
+    """Return the slopes along j and v, 0 where the graph has none."""
+    slopes = torch.autograd.grad(result.sum(), (j, v), retain_graph=True, materialize_grads=True)
+    return torch.stack(slopes)
+
+
+# iou-4: mpdiou_penalty(a, b, image) returns 2 W²/(W² + H²) for boxes (cx, cy, w, h).
+
+PENALTY_INPUTS = [
+    ((4.0, 3.0, 2.0, 1.0), (5.0, 5.0, 3.0, 4.0), (8.0, 6.0)),
+    ((1.0, 1.0, 2.0, 2.0), (1.0, 1.0, 2.0, 2.0), (4.0, 3.0)),
+    ((2.0, 2.0, 1.0, 3.0), (2.0, 2.0, 2.5, 1.0), (9.0, 12.0)),
+    ((320.0, 200.0, 10.0, 10.0), (330.0, 200.0, 10.0, 10.0), (640.0, 480.0)),
+]
+
+
+def _penalty(a: tuple, b: tuple, image: tuple, *, factor=2, spread=1 / 4, root=False) -> float:
+    distance = sum((p - q) ** 2 for p, q in zip(a[:2], b[:2], strict=True))
+    distance += spread * sum((p - q) ** 2 for p, q in zip(a[2:], b[2:], strict=True))
+    distance = math.sqrt(distance) if root else distance
+    return factor * distance / (image[0] ** 2 + image[1] ** 2)
+
+
+PENALTY_HINTS = {
+    "factor": Hint(
+        "That is the Wasserstein distance over the squared diagonal. The two corners together "
+        "make twice that: the sum of d₁² and d₂² is 2 W².",
+        lambda a, b, image: _penalty(a, b, image, factor=1),
+    ),
+    "root": Hint(
+        "The distance must stay squared: no square root.",
+        lambda a, b, image: _penalty(a, b, image, root=True),
+        lambda a, b, image: _penalty(a, b, image, root=True, factor=1),
+    ),
+    "covariance": Hint(
+        "The sizes count with the wrong weight. The covariance is diag(w², h²)/4, so the standard "
+        "deviations are w/2 and h/2, and their squared difference carries 1/4.",
+        lambda a, b, image: _penalty(a, b, image, spread=1),
+        lambda a, b, image: _penalty(a, b, image, spread=1 / 2),
+        lambda a, b, image: _penalty(a, b, image, spread=1 / 12),
+        lambda a, b, image: _penalty(a, b, image, spread=1 / 16),
+    ),
+    "centers only": Hint(
+        "The sizes don't count yet: two boxes with one center and different sizes are at a "
+        "distance, too.",
+        lambda a, b, image: _penalty(a, b, image, spread=0),
+    ),
+    "diagonal": Hint(
+        "The distance is right, but not its unit: divide by the square of the image's diagonal, "
+        "W² + H².",
+        lambda a, b, image: _penalty(a, b, image) * math.hypot(*image),
+        lambda a, b, image: _penalty(a, b, image) * math.hypot(*image) ** 2,
+        lambda a, b, image: _penalty(a, b, image) * math.hypot(*image) ** 2 / (image[0] * image[1]),
+    ),
+    "whole loss": Hint(
+        "That is the whole loss. Return its penalty alone, without 1 − J.",
+        lambda a, b, image: _mpdiou(a, b, image),
+    ),
+}
+
+
+def _mpdiou(a: tuple, b: tuple, image: tuple) -> float:
+    boxes = from_cxcywh(torch.tensor([a, b], dtype=torch.float64))
+    return box_loss(boxes[0], boxes[1], "mpdiou", image_size=image).item()
+
+
+def _judge_penalty(results: list) -> str:
+    expected = []
+    for a, b, image in PENALTY_INPUTS:
+        boxes = from_cxcywh(torch.tensor([a, b], dtype=torch.float64))
+        expected.append(_mpdiou(a, b, image) - box_loss(boxes[0], boxes[1], "iou").item())
+    got = [number(result) for result in results]
+    if None in got:
+        raise NotYet(
+            f"Return one finite number; this returns a {type(results[got.index(None)]).__name__}."
+        )
+    if _near(got, expected):
+        return f"MPDIoU's loss less IoU's agrees for {len(got)} pairs of boxes."
+    for name, hint in PENALTY_HINTS.items():
+        for formula in hint.wrong:
+            if _near(got, [formula(*arguments) for arguments in PENALTY_INPUTS]):
+                raise NotYet(name)
+    i = [_near([p], [q]) for p, q in zip(got, expected, strict=True)].index(False)
+    a, b, image = PENALTY_INPUTS[i]
+    raise NotYet(
+        f"For a = {a}, b = {b} and the image {image}, expected {expected[i]:.6g}, got {got[i]:.6g}."
+    )
+
+
+def _near(some: list[float], others: list[float]) -> bool:
+    return all(map(lambda p, q: math.isclose(p, q, rel_tol=1e-5, abs_tol=1e-9), some, others))
+
+
 EXERCISES = {
     "iou-1": Exercise([()], _judge_dice, DICE_HINTS),
     "iou-2": Exercise(SLOPE_INPUTS, _judge_slope, SLOPE_HINTS),
+    "iou-3": Exercise(SHAPE_INPUTS, _judge_shape, SHAPE_HINTS),
+    "iou-4": Exercise(PENALTY_INPUTS, _judge_penalty, PENALTY_HINTS),
 }
