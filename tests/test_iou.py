@@ -673,6 +673,18 @@ def test_integer_boxes_and_integer_parameters():
         assert loss.item() == pytest.approx(box_loss(a.double(), b.double(), kind, **flags).item())
 
 
+@pytest.mark.parametrize("kind", ["giou", "ciou", "focal_eiou", "siou", "mpdiou"])
+def test_the_loss_compiles_into_one_graph(kind):
+    compiled = torch.compile(box_loss, fullgraph=True, backend="aot_eager")
+    a, b = random_boxes(9, 50, extent=2), random_boxes(9, 51, extent=2)
+    results = []
+    for loss in (box_loss, compiled):
+        x = a.clone().requires_grad_()
+        value = loss(x, b, kind, image_size=(20, 15))
+        results.append([value, *grad(value, x)])
+    torch.testing.assert_close(results[1], results[0])
+
+
 @pytest.mark.verifies("iou-eiou-range", by="enumeration")
 def test_eiou_lies_between_minus_nine_quarters_and_one():
     flat = random_boxes(200, 46, extent=1, least=0.01, most=1) * boxes((1, 1e-3, 1, 1e-3))

@@ -36,6 +36,7 @@ __all__ += ["regression_cases", "regression_descent", "regression_slope"]
 Kind = Literal["iou", "giou", "diou", "ciou", "eiou"]
 Relative = Literal["focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou"]
 Reduction = Literal["mean", "sum", "none"]
+_KINDS, _RELATIVES = get_args(Kind), get_args(Relative)
 Coordinates = tuple[Tensor, ...]  # x1, y1, x2, y2, each of a shape that broadcasts with the other's
 
 _CPU_BLOCK = 2**16  # pairs at a time: what is computed on the way then stays in the cache
@@ -170,7 +171,7 @@ def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*
     return _elementwise("eiou", a, b)
 
 
-@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(get_args(Kind)))
+@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(_KINDS))
 def pairwise(
     a: Real[Tensor, "n 4"], b: Real[Tensor, "m 4"], kind: Kind = "iou"
 ) -> Float[Tensor, "n m"]:
@@ -220,7 +221,7 @@ def _image_size(arguments: dict[str, Any]) -> None:
     _image_size,
     pred=_boxes,
     target=_boxes,
-    kind=one_of(get_args(Kind) + get_args(Relative)),
+    kind=one_of(_KINDS + _RELATIVES),
     alpha=_at_least(1, ", below which the slope at J = 0 is infinite"),
     gamma=_at_least(0, ""),
     ratio=_at_least(0.01, ""),
@@ -275,7 +276,7 @@ def box_loss(
     work, result = _dtypes(pred, target)
     a, b = _coordinates(pred, work), _coordinates(target, work)
     hull = {"detach_enclosing": detach_enclosing}
-    if kind in get_args(Kind):
+    if kind in _KINDS:
         loss = 1 - _similarity(kind, a, b, detach_alpha=detach_alpha, **hull)
     else:
         powers = {"alpha": alpha, "gamma": gamma, "detach_focus": detach_focus}
