@@ -828,6 +828,49 @@ def average_precision(
     return _precision_at_recalls(hits, ~hits, objects).mean()
 
 
+_KEYS = {  # what each image has, and what it may have
+    "detections": (("boxes", "scores", "labels"), ()),
+    "targets": (("boxes", "labels"), ("area", "crowd")),
+}
+
+
+def _images(name: str, value: object) -> None:
+    """Refuse what isn't a list with a mapping an image, as `coco_map` describes them."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: expected a list with a dict an image, got {type(value)}")  # noqa: TRY004
+    needed, optional = _KEYS[name]
+    for i, image in enumerate(value):
+        keys = set(image) if isinstance(image, Mapping) else set()
+        if not set(needed) <= keys or not keys <= {*needed, *optional}:
+            wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
+            got = ", ".join(map(str, image)) if keys else type(image).__name__
+            raise ValueError(f"{name}[{i}]: expected a dict of {wanted}; got {got}")
+        _list_of_boxes(f'{name}[{i}]["boxes"]', image["boxes"])
+        for key in sorted(keys - {"boxes"}):
+            _column(f'{name}[{i}]["{key}"]', key, image[key], len(image["boxes"]))
+
+
+def _column(name: str, key: str, value: object, rows: int) -> None:
+    """Refuse what isn't one number, label or truth value a box."""
+    if not isinstance(value, Tensor) or value.shape != (rows,):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name}: expected shape ({rows},), got {got}")
+    if key == "labels" and (value.is_floating_point() or value.dtype == torch.bool):
+        raise ValueError(f"{name}: expected integers, got {value.dtype}")
+    if key in ("scores", "area"):
+        _scores(name, value)
+
+
+def _same_number_of_images(arguments: dict[str, Any]) -> None:
+    numbers_of_images = len(arguments["detections"]), len(arguments["targets"])
+    if numbers_of_images[0] != numbers_of_images[1]:
+        raise ValueError(
+            "detections and targets: expected as many images, got "
+            f"{numbers_of_images[0]} and {numbers_of_images[1]}"
+        )
+
+
+@validated(_same_number_of_images, detections=_images, targets=_images)
 def coco_map(
     detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, float]:
@@ -853,8 +896,8 @@ def coco_map(
 
     Source: Lin et al. (2014); the protocol is that of its reference implementation, pycocotools.
     """
-    _check_images(detections, targets)
-    classes = torch.cat([t["labels"].long() for t in targets] or [torch.empty(0).long()]).unique()
+    classes = torch.cat([torch.empty(0).long()] + [t["labels"].long().cpu() for t in targets])
+    classes = classes.unique()
     found = _in_order(detections, classes, by_score=True)
     objects = _in_order(targets, classes, by_score=False)
     matched, ignored, counted = _match(found, objects, len(classes))
@@ -881,40 +924,6 @@ def coco_map(
     return {name: values.nanmean().item() for name, values in result.items()}
 
 
-def _check_images(detections: object, targets: object) -> None:
-    """Refuse what isn't a list of images' boxes, and two such lists of different lengths."""
-    needed = {"detections": ("boxes", "scores", "labels"), "targets": ("boxes", "labels")}
-    for name, images in (("detections", detections), ("targets", targets)):
-        if not isinstance(images, list | tuple):
-            raise ValueError(f"{name}: expected a list with a dict an image, got {type(images)}")  # noqa: TRY004
-        for i, image in enumerate(images):
-            _check_image(f"{name}[{i}]", image, needed[name])
-    if len(detections) != len(targets):
-        raise ValueError(
-            f"detections and targets: expected as many images, got {len(detections)} and "
-            f"{len(targets)}"
-        )
-
-
-def _check_image(name: str, image: object, needed: tuple[str, ...]) -> None:
-    optional = () if "scores" in needed else ("area", "crowd")
-    keys = set(image) if isinstance(image, Mapping) else set()
-    if not set(needed) <= keys or not keys <= {*needed, *optional}:
-        wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
-        got = ", ".join(map(str, image)) if isinstance(image, Mapping) else type(image).__name__
-        raise ValueError(f"{name}: expected a dict of {wanted}; got {got}")
-    _list_of_boxes(f'{name}["boxes"]', image["boxes"])
-    for key in keys - {"boxes"}:
-        value, place = image[key], f'{name}["{key}"]'
-        if not isinstance(value, Tensor) or value.shape != image["boxes"].shape[:1]:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"{place}: expected shape ({len(image['boxes'])},), got {got}")
-        if key == "labels" and (value.is_floating_point() or value.dtype == torch.bool):
-            raise ValueError(f"{place}: expected integers, got {value.dtype}")
-        if key in ("scores", "area"):
-            _scores(place, value)
-
-
 def _in_order(
     images: Sequence[Mapping[str, Tensor]], classes: Tensor, *, by_score: bool
 ) -> dict[str, Tensor]:
@@ -922,28 +931,12 @@ def _in_order(
 
     Of each group the first 100 by score, or all. Boxes of other classes are left out.
     """
-    rows = {"box": [], "label": [], "image": [], "score": [], "area": [], "crowd": []}
-    for i, image in enumerate(images):
-        boxes = image["boxes"].detach().double().cpu()
-        own_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        rows["box"].append(boxes)
-        rows["label"].append(image["labels"].detach().long().cpu())
-        rows["image"].append(torch.full((len(boxes),), i))
-        rows["score"].append(image.get("scores", own_area).detach().double().cpu())
-        rows["area"].append(image.get("area", own_area).detach().double().cpu())
-        rows["crowd"].append(image.get("crowd", torch.zeros(len(boxes))).detach().bool().cpu())
-    empty = {"box": torch.empty(0, 4).double(), "label": torch.empty(0).long()}
-    table = {
-        name: torch.cat(parts) if parts else empty.get(name, torch.empty(0).double())
-        for name, parts in rows.items()
-    }
-    label = torch.searchsorted(classes, table["label"]).clamp(max=max(0, len(classes) - 1))
-    known = (
-        classes[label] == table["label"]
-        if len(classes)
-        else torch.zeros_like(label, dtype=torch.bool)
-    )
-    table["group"] = table["image"].long() * max(1, len(classes)) + label
+    rows = [_rows(i, image) for i, image in enumerate(images)]
+    rows.append(_rows(0, {"boxes": torch.empty(0, 4), "labels": torch.empty(0)}))
+    table = {name: torch.cat([row[name] for row in rows]) for name in rows[-1]}
+    label = torch.searchsorted(classes, table["label"])
+    known = torch.isin(table["label"], classes)
+    table["group"] = table["image"] * len(classes) + label
     order = known.nonzero()[:, 0]
     if by_score:
         order = order[table["score"][order].argsort(descending=True, stable=True)]
@@ -952,6 +945,20 @@ def _in_order(
     rank = torch.arange(len(order)) - torch.searchsorted(group, group)
     kept = rank < _MOST[-1] if by_score else torch.ones_like(rank, dtype=torch.bool)
     return {name: column[order[kept]] for name, column in table.items()} | {"rank": rank[kept]}
+
+
+def _rows(number: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what counts of an image's boxes, on the CPU and in double precision."""
+    boxes = image["boxes"].detach().double().cpu()
+    own_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return {
+        "box": boxes,
+        "label": image["labels"].long().cpu(),
+        "image": torch.full((len(boxes),), number),
+        "score": image.get("scores", own_area).detach().double().cpu(),
+        "area": image.get("area", own_area).detach().double().cpu(),
+        "crowd": image.get("crowd", torch.zeros(len(boxes))).bool().cpu(),
+    }
 
 
 def _match(
