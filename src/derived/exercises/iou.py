@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from derived.exercises._exercise import Exercise, Hint, NotYet, number
-from derived.iou import box_loss, from_cxcywh
+from derived.iou import box_loss, from_cxcywh, nms, pairwise
 
 __all__ = ["EXERCISES"]
 
@@ -408,9 +408,152 @@ def _near(some: list[float], others: list[float]) -> bool:
     return all(map(lambda p, q: math.isclose(p, q, rel_tol=1e-5, abs_tol=1e-9), some, others))
 
 
+# iou-5: my_nms(boxes, scores, threshold) returns the indices of the boxes that survive.
+
+_STAIRS = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [5, 0, 15, 10], [30, 0, 40, 10]])
+_HALVES = torch.tensor([[0.0, 0, 2, 1], [0, 0, 1, 1], [5, 5, 6, 6]])
+NMS_INPUTS = [
+    (_STAIRS, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5),
+    (_STAIRS, torch.tensor([0.6, 0.9, 0.8, 0.95]), 0.5),
+    (_STAIRS, torch.tensor([0.7, 0.8, 0.9, 0.1]), 0.6),
+    (_STAIRS, torch.tensor([0.5, 0.5, 0.5, 0.5]), 0.3),
+    (_HALVES, torch.tensor([0.3, 0.2, 0.1]), 0.5),  # an overlap equal to the threshold
+    (_STAIRS[:0], torch.empty(0), 0.5),
+]
+
+
+def _suppress(boxes: Tensor, scores: Tensor, over: Tensor, order: Tensor) -> list[int]:
+    kept = []
+    for i in order.tolist():
+        if not over[i, kept].any():
+            kept.append(i)
+    return kept
+
+
+def _falling(scores: Tensor) -> Tensor:
+    return scores.argsort(descending=True, stable=True)
+
+
+def _against_all(boxes: Tensor, scores: Tensor, threshold: float) -> list[int]:
+    """Keep who is overlapped by no box of higher score, kept or not."""
+    order = _falling(scores)
+    over = pairwise(boxes[order], boxes[order]) > threshold
+    return order[~over.tril(-1).any(1)].tolist()
+
+
+def _by_mask(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    mask = torch.zeros(len(boxes), dtype=torch.bool)
+    mask[nms(boxes, scores, threshold)] = True
+    return mask
+
+
+NMS_HINTS = {
+    "not a list": Hint(
+        "Return the indices of the kept boxes, as a tensor of integers or a list; this returns "
+        "{what}.",
+        lambda boxes, scores, threshold: 3,
+        lambda boxes, scores, threshold: boxes[nms(boxes, scores, threshold)],
+        lambda boxes, scores, threshold: scores[nms(boxes, scores, threshold)] + 0.5,
+        _by_mask,
+    ),
+    "nothing for no boxes": Hint(
+        "Without boxes, return no indices: an empty tensor or list.",
+        lambda boxes, scores, threshold: nms(boxes, scores, threshold) if len(boxes) else None,
+    ),
+    "places": Hint(
+        "These are places in the sorted list. Translate them back: order[place] is the index of "
+        "the box that the caller knows.",
+        lambda boxes, scores, threshold: nms(
+            boxes[_falling(scores)], scores[_falling(scores)], threshold
+        ),
+    ),
+    "unsorted": Hint(
+        "The boxes are visited in the order in which they came. The one of highest score goes first.",
+        lambda boxes, scores, threshold: _suppress(
+            boxes, scores, pairwise(boxes, boxes) > threshold, torch.arange(len(boxes))
+        ),
+    ),
+    "ascending": Hint(
+        "The boxes are visited by rising score, so the worst box of each pile survives. argsort "
+        "has descending=True.",
+        lambda boxes, scores, threshold: _suppress(
+            boxes, scores, pairwise(boxes, boxes) > threshold, scores.argsort(stable=True)
+        ),
+    ),
+    "order of the answer": Hint(
+        "The right boxes, in the wrong order: return them by falling score.",
+        lambda boxes, scores, threshold: nms(boxes, scores, threshold).sort().values,
+    ),
+    "ties": Hint(
+        "Of boxes of equal score, the first must count as the higher: argsort with stable=True "
+        "keeps their order.",
+        lambda boxes, scores, threshold: _suppress(
+            boxes,
+            scores,
+            pairwise(boxes, boxes) > threshold,
+            scores.flip(0).argsort(descending=True, stable=True).mul(-1) + len(boxes) - 1,
+        ),
+    ),
+    "equal": Hint(
+        "A box is suppressed here that overlaps a kept one by exactly the threshold. Only more "
+        "than the threshold suppresses: > and not >=.",
+        lambda boxes, scores, threshold: _suppress(
+            boxes, scores, pairwise(boxes, boxes) >= threshold, _falling(scores)
+        ),
+    ),
+    "suppressed by the dropped": Hint(
+        "A box is dropped here because of one that was dropped itself. Only kept boxes suppress.",
+        _against_all,
+    ),
+    "nothing suppressed": Hint(
+        "All boxes are kept. Compare each with those that are kept already.",
+        lambda boxes, scores, threshold: _falling(scores),
+    ),
+}
+
+
+def _judge_nms(results: list) -> str:
+    got = []
+    for (boxes, _, _), result in zip(NMS_INPUTS, results, strict=True):
+        if result is None and not len(boxes):
+            raise NotYet("nothing for no boxes")
+        got.append(_indices(result, len(boxes)))
+    expected = [nms(*arguments).tolist() for arguments in NMS_INPUTS]
+    if got == expected:
+        return f"the {len(got)} lists of boxes, with ties, equality and none at all, are right."
+    for name, hint in NMS_HINTS.items():
+        for wrong in hint.wrong:
+            answers = [wrong(*arguments) for arguments in NMS_INPUTS]
+            if name not in ("not a list", "nothing for no boxes") and got == [
+                list(map(int, answer)) for answer in answers
+            ]:
+                raise NotYet(name)
+    i = [p == q for p, q in zip(got, expected, strict=True)].index(False)
+    boxes, scores, threshold = NMS_INPUTS[i]
+    raise NotYet(
+        f"For boxes {boxes.tolist()} with scores {[round(s, 2) for s in scores.tolist()]} and the "
+        f"threshold {threshold}, expected {expected[i]}, got {got[i]}."
+    )
+
+
+def _indices(result: Any, boxes: int) -> list[int]:
+    """Return a reader's indices, which must be whole numbers, one dimension of them."""
+    if isinstance(result, Tensor):
+        whole = not result.is_floating_point() and result.dtype != torch.bool
+        if result.ndim != 1 or not (whole or result.numel() == 0):
+            raise NotYet("not a list", what=f"{result.dtype} of shape {tuple(result.shape)}")
+        return result.tolist()
+    numbers = list(result) if isinstance(result, list | tuple) else None
+    if numbers is None or not all(isinstance(n, int | Tensor) for n in numbers):
+        what = type(result).__name__ if numbers is None else "a list of other things"
+        raise NotYet("not a list", what=what)
+    return [int(n) for n in numbers]
+
+
 EXERCISES = {
     "iou-1": Exercise([()], _judge_dice, DICE_HINTS),
     "iou-2": Exercise(SLOPE_INPUTS, _judge_slope, SLOPE_HINTS),
     "iou-3": Exercise(SHAPE_INPUTS, _judge_shape, SHAPE_HINTS),
     "iou-4": Exercise(PENALTY_INPUTS, _judge_penalty, PENALTY_HINTS),
+    "iou-5": Exercise(NMS_INPUTS, _judge_nms, NMS_HINTS),
 }
