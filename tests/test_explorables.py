@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,17 +18,27 @@ import torch
 from bookkit.browser import find_chromium, launch
 from bookkit.explorables import classic_source, page, picture_key
 from derived.explorables import EXPLORABLES, PushABox, module_source
-from derived.iou import box_loss, iou
+from derived.iou import Kind, Relative, box_loss, from_cxcywh, iou
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "src/derived/explorables"
-KINDS = ("iou", "giou", "diou", "ciou")
-FLAGS = [
-    {"detachEnclosing": enclosing, "detachAlpha": alpha}
-    for enclosing in (False, True)
-    for alpha in (False, True)
+KINDS = ("iou", "giou", "diou", "ciou", "eiou")
+KINDS += ("focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou")
+TOGGLES = {"detachEnclosing": False, "detachAlpha": True, "detachFocus": True}  # box_loss's defaults
+FLAGS = [dict(zip(TOGGLES, flags, strict=True)) for flags in product((False, True), repeat=3)]
+CONCERNED = {
+    "detachEnclosing": ("giou", "diou", "ciou", "eiou", "focal_eiou", "siou"),
+    "detachAlpha": ("ciou",),
+    "detachFocus": ("focal_eiou",),
+}
+# Each loss with each setting of the toggles that concern it, in both coordinates.
+DESCENTS = [
+    {"kind": kind, "coordinates": coordinates, **flags}
+    for coordinates in ("xyxy", "cxcywh")
+    for kind in KINDS
+    for flags in FLAGS
+    if all(flags[t] == TOGGLES[t] or kind in CONCERNED[t] for t in TOGGLES)
 ]
-DEFAULTS = {"detachEnclosing": False, "detachAlpha": True}  # those of box_loss
 FIGURES = pytest.mark.parametrize("figure", EXPLORABLES.values(), ids=EXPLORABLES)
 
 
@@ -70,7 +82,16 @@ def random_pairs():
     # Corners on a grid of five lines: aligned, touching, equal and empty boxes, and points.
     grid = boxes(rng.integers(0, 5, (400, 2)), rng.integers(0, 5, (400, 2))).astype(float)
     points = np.array([[1.0, 1, 1, 1], [2, 1, 2, 1], [1, 1, 1, 1]])
+    # Coincident centers, with other sizes, and offsets along one axis only.
+    same = inner.copy()
+    same += np.tile((outer[:, :2] + outer[:, 2:] - inner[:, :2] - inner[:, 2:]) / 2, 2)
+    halves = np.round(same * 8) / 8  # so that the centers coincide to the last bit
+    around = halves + np.array([-1, -0.5, 1, 0.5])
     edge = [
+        (halves, around),
+        (around, halves),
+        (halves, halves + [0, 0.25, 0, 0.25]),
+        (halves, around + [5, 0, 5, 0]),
         (grid[:200], grid[200:]),
         (grid[:20], grid[:20]),
         (outer[:5], outer[:5]),
@@ -94,22 +115,27 @@ def numbers(tmp_path_factory):
     field = {"width": 6, "height": 4, "columns": 12, "rows": 8}
     module = tmp_path_factory.mktemp("module") / "iou.mjs"
     module.write_text(module_source("iou.js"), "utf-8")
-    given = {"pairs": pairs.tolist(), "flags": FLAGS, "runs": runs.tolist(), "field": field}
+    given = {
+        "pairs": pairs.tolist(),
+        "flags": FLAGS,
+        "runs": runs.tolist(),
+        "descents": DESCENTS,
+        "field": field,
+    }
     output = node(ROOT / "tests/explorables_parity.mjs", module, input=json.dumps(given))
     return {**json.loads(output), "pairs": torch.tensor(pairs), "runs": runs, "grid": field}
 
 
+def python_loss(a, b, kind, flags=None):
+    """Return the losses of pairs as `derived.iou` has them, on the figure's stage."""
+    flags = {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", k): v for k, v in (flags or {}).items()}
+    image = {"image_size": (7, 5)} if kind == "mpdiou" else {}
+    return box_loss(a, b, kind, reduction="none", **flags, **image)
+
+
 def python_gradient(pairs, kind, flags):
     a = pairs[:, 0].clone().requires_grad_()
-    loss = box_loss(
-        a,
-        pairs[:, 1],
-        kind=kind,
-        detach_enclosing=flags["detachEnclosing"],
-        detach_alpha=flags["detachAlpha"],
-        reduction="sum",
-    )
-    return torch.autograd.grad(loss, a)[0]
+    return torch.autograd.grad(python_loss(a, pairs[:, 1], kind, flags).sum(), a)[0]
 
 
 def close(ours, theirs):
@@ -119,55 +145,75 @@ def close(ours, theirs):
 
 
 def test_the_front_end_knows_the_same_losses(numbers):
-    assert tuple(numbers["kinds"]) == KINDS
+    assert tuple(numbers["kinds"]) == KINDS == get_args(Kind) + get_args(Relative)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_equal_pythons(numbers, kind):
     pairs = numbers["pairs"]
-    loss = box_loss(pairs[:, 0], pairs[:, 1], kind=kind, reduction="none")
-    close(numbers["losses"][kind], loss)
-    close(numbers["values"][kind], 1 - loss)
-    close(numbers["named"][kind], 1 - loss)
+    close(numbers["losses"][kind], python_loss(pairs[:, 0], pairs[:, 1], kind))
+    close(numbers["iou"], iou(pairs[:, 0], pairs[:, 1]))
 
 
-@pytest.mark.parametrize("flags", range(4))
+@pytest.mark.parametrize("flags", range(8))
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_equal_autograds(numbers, kind, flags):
     expected = python_gradient(numbers["pairs"], kind, FLAGS[flags])
     close(numbers["gradients"][kind][flags], expected)
 
 
-def test_flags_have_pythons_defaults(numbers):
-    assert numbers["plain"] == numbers["gradients"]["ciou"][FLAGS.index(DEFAULTS)]
-
-
-@pytest.mark.parametrize("flags", range(4))
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_step_of_a_descent_is_the_stated_one(numbers, kind, flags):
+def test_flags_have_pythons_defaults(numbers, kind):
+    assert numbers["plain"][kind] == numbers["gradients"][kind][FLAGS.index(TOGGLES)]
+
+
+def test_center_and_size_have_the_gradient_of_the_chain_rule(numbers):
+    centered = torch.tensor([5.0, 6, 2, 4], dtype=torch.float64, requires_grad=True)
+    edges = from_cxcywh(centered) @ torch.tensor([1.0, 10, 100, 1000], dtype=torch.float64)
+    assert numbers["centered"] == torch.autograd.grad(edges, centered)[0].tolist()
+
+
+@pytest.mark.parametrize("index", range(len(DESCENTS)))
+def test_every_step_of_a_descent_is_the_stated_one(numbers, index):
     """One step down from each visited box, so that rounding at a kink cannot grow."""
     decay = torch.tensor([1.0] * 160 + [0.1] * 20 + [0.01] * 20, dtype=torch.float64)
-    for trail, (start, target) in zip(numbers["trails"][kind][flags], numbers["runs"], strict=True):
+    kind, coordinates, *flags = DESCENTS[index].values()
+    flags = dict(zip(TOGGLES, flags, strict=True))
+    for trail, (start, target) in zip(numbers["trails"][index], numbers["runs"], strict=True):
         trail = torch.tensor(trail, dtype=torch.float64)
         target = torch.tensor(target).expand(200, 4)
         assert trail.shape == (201, 4)
         close(start.tolist(), trail[0])
         here = trail[:-1]
-        g = python_gradient(torch.stack([here, target], 1), kind, FLAGS[flags])
+        g = python_gradient(torch.stack([here, target], 1), kind, flags)
         rate = (0.1 * decay * (2 - iou(here, target)))[:, None]
-        center = (here[:, :2] + here[:, 2:]) / 2 - rate * (g[:, :2] + g[:, 2:])
-        size = (here[:, 2:] - here[:, :2] - rate * (g[:, 2:] - g[:, :2]) / 2).clamp(min=0.01)
+        center, size = (here[:, :2] + here[:, 2:]) / 2, here[:, 2:] - here[:, :2]
+        if coordinates == "cxcywh":
+            center = center - rate * (g[:, :2] + g[:, 2:])
+            size = size - rate * (g[:, 2:] - g[:, :2]) / 2
+        else:
+            there = here - rate * g
+            center, size = (there[:, :2] + there[:, 2:]) / 2, there[:, 2:] - there[:, :2]
+        size = size.clamp(min=0.01)
         close(trail[1:].tolist(), torch.cat([center - size / 2, center + size / 2], 1))
 
 
-def test_descent_takes_as_many_steps_as_asked(numbers):
+def trails_of(numbers, kind, coordinates="xyxy", **flags):
+    """Return the descents from the shared starts with one loss."""
+    wanted = {"kind": kind, "coordinates": coordinates, **TOGGLES, **flags}
+    return numbers["trails"][DESCENTS.index(wanted)]
+
+
+def test_descent_takes_as_many_steps_as_asked_and_goes_by_edges(numbers):
     assert len(numbers["short"]) == 4
-    full = numbers["trails"]["diou"][1][0]
+    full = trails_of(numbers, "diou")[0]
+    assert numbers["unspecified"] == full
     moved = np.subtract(numbers["short"][1], numbers["short"][0])
     np.testing.assert_allclose(2 * moved, np.subtract(full[1], full[0]), atol=1e-12)
 
 
-def test_the_field_is_the_loss_with_the_box_centered_in_each_cell(numbers):
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_field_is_the_loss_with_the_box_centered_in_each_cell(numbers, kind):
     a, b = torch.tensor(numbers["runs"][0])
     grid = numbers["grid"]
     y, x = torch.meshgrid(
@@ -178,7 +224,7 @@ def test_the_field_is_the_loss_with_the_box_centered_in_each_cell(numbers):
     centers = torch.stack([x, y], -1).reshape(-1, 2)
     half = (a[2:] - a[:2]) / 2
     there = torch.cat([centers - half, centers + half], 1)
-    close(numbers["field"], box_loss(there, b, kind="diou", reduction="none"))
+    close(numbers["fields"][kind], python_loss(there, b, kind))
 
 
 # --------------------------------------------------------------------------------- sources

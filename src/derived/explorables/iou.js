@@ -9,6 +9,7 @@ import {
   announcer,
   barTable,
   button,
+  choice,
   clamp,
   colorRamp,
   draggable,
@@ -25,7 +26,26 @@ import {
   watchTheme,
 } from "./kit.js";
 
-export const KINDS = ["iou", "giou", "diou", "ciou"];
+const WIDTH = 7; // of the stage, in units of the boxes' coordinates; it is MPDIoU's image, too
+const HEIGHT = 5;
+const ALPHA = 3; // α-IoU's power
+const GAMMA = 0.5; // Focal-EIoU's
+const INNER = 0.75; // Inner-IoU's scale
+const NAMES = {
+  iou: "IoU",
+  giou: "GIoU",
+  diou: "DIoU",
+  ciou: "CIoU",
+  eiou: "EIoU",
+  focal_eiou: "Focal-EIoU",
+  siou: "SIoU",
+  alpha_iou: "α-IoU",
+  wiou: "WIoU",
+  mpdiou: "MPDIoU",
+  inner_iou: "Inner-IoU",
+};
+
+export const KINDS = Object.keys(NAMES);
 
 // ---------------------------------------------------------------------------------- mathematics
 
@@ -33,8 +53,8 @@ export const KINDS = ["iou", "giou", "diou", "ciou"];
 const picks = (mine, other) => (mine < other ? 1 : mine > other ? 0 : 0.5);
 
 /**
- * What the losses need along one axis: the size of A, the signed overlap, the hull's length, the
- * centers' offset, and the derivatives of overlap and hull by A's low and high edge.
+ * What the losses need along one axis: the sizes of A and B, the signed overlap, the hull's length,
+ * the centers' offset, and the derivatives of overlap and hull by A's low and high edge.
  */
 function along(low, high, targetLow, targetHigh) {
   return {
@@ -44,13 +64,20 @@ function along(low, high, targetLow, targetHigh) {
     overlapBy: [-picks(targetLow, low), picks(high, targetHigh)],
     hull: Math.max(high, targetHigh) - Math.min(low, targetLow),
     hullBy: [-picks(low, targetLow), picks(targetHigh, high)],
-    offset: (low + high - targetLow - targetHigh) / 2,
+    offset: (low - targetLow + (high - targetHigh)) / 2,
   };
 }
 
+const SIZE_BY = [-1, 1]; // the derivatives of A's size and center by its two edges
+const CENTER_BY = [0.5, 0.5];
+const NONE = [0, 0, 0, 0];
+
+/** A gradient by A’s edges from the derivatives by the two edges of each axis. */
+const spread = (xBy, yBy) => [xBy[0], yBy[0], xBy[1], yBy[1]];
 /** The gradient by A’s edges of f(x-axis) · g(y-axis). */
 const productBy = (x, y, xBy, yBy) => [xBy[0] * y, x * yBy[0], xBy[1] * y, x * yBy[1]];
 const combine = (...terms) => [0, 1, 2, 3].map((i) => terms.reduce((sum, [c, g]) => sum + c * g[i], 0));
+const ratio = (part, whole) => (whole > 0 ? part / whole : 0);
 
 /** arctan(w/h); a point counts as a square. */
 const angle = (w, h) => (w === 0 && h === 0 ? Math.PI / 4 : Math.atan2(w, h));
@@ -75,92 +102,179 @@ function measure(a, b) {
   };
 }
 
-const ratio = (part, whole) => (whole > 0 ? part / whole : 0);
+/** Inner-IoU's boxes: smaller, about the same center. */
+function inner([x1, y1, x2, y2]) {
+  const [dx, dy] = [((1 - INNER) / 2) * (x2 - x1), ((1 - INNER) / 2) * (y2 - y1)];
+  return [x1 + dx, y1 + dy, x2 - dx, y2 - dy];
+}
 
-/** 1 for identical boxes, smaller the worse A fits B. `kind` is one of KINDS. */
-export function similarity(kind, a, b) {
+/** SIoU's weight of the distances: 1 where the offset is diagonal, 2 where it lies on an axis. */
+const sharpness = ({ x, y, distance2 }) => 2 - ratio(2 * Math.abs(x.offset * y.offset), distance2);
+/** How much the sizes along one axis differ, from 0 to 1. */
+const misfit = ({ size, target }) => ratio(Math.abs(size - target), Math.max(size, target));
+
+export const iou = (a, b) => measure(a, b).iou;
+
+/** 0 for identical boxes, larger the worse A fits B. `kind` is one of KINDS. */
+export function loss(kind, a, b) {
+  if (kind === "inner_iou") return 1 - iou(inner(a), inner(b));
   const m = measure(a, b);
+  const axes = [m.x, m.y];
+  const miss = 1 - m.iou;
+  const apart = ratio(m.distance2, m.diagonal2);
   switch (kind) {
     case "iou":
-      return m.iou;
+      return miss;
     case "giou":
-      return m.iou - ratio(m.hull - m.union, m.hull);
+      return miss + ratio(m.hull - m.union, m.hull);
     case "diou":
-      return m.iou - ratio(m.distance2, m.diagonal2);
+      return miss + apart;
     case "ciou":
-      return m.iou - ratio(m.distance2, m.diagonal2) - m.alpha * m.aspect;
+      return miss + apart + m.alpha * m.aspect;
+    case "eiou":
+      return axes.reduce((sum, k) => sum + ratio((k.size - k.target) ** 2, k.hull ** 2), miss + apart);
+    case "focal_eiou":
+      return m.iou ** GAMMA * loss("eiou", a, b);
+    case "siou": {
+      const near = (k) => Math.exp(-sharpness(m) * ratio(k.offset ** 2, k.hull ** 2));
+      const shaped = (k) => (1 - Math.exp(-misfit(k))) ** 4;
+      return axes.reduce((sum, k) => sum + (1 - near(k) + shaped(k)) / 2, miss);
+    }
+    case "alpha_iou":
+      return 1 - m.iou ** ALPHA;
+    case "wiou":
+      return Math.exp(apart) * miss;
+    case "mpdiou":
+      return miss + a.reduce((sum, edge, i) => sum + (edge - b[i]) ** 2, 0) / (WIDTH ** 2 + HEIGHT ** 2);
     default:
       throw new Error(`kind must be one of ${KINDS.join(", ")}; got ${kind}`);
   }
 }
 
-export const iou = (a, b) => similarity("iou", a, b);
-export const giou = (a, b) => similarity("giou", a, b);
-export const diou = (a, b) => similarity("diou", a, b);
-export const ciou = (a, b) => similarity("ciou", a, b);
-export const loss = (kind, a, b) => 1 - similarity(kind, a, b);
+/** The derivatives of (part / hull)² by the two edges of one axis. */
+function shareBy({ hull, hullBy }, part, partBy, detachEnclosing) {
+  if (hull === 0) return [0, 0];
+  const grown = detachEnclosing ? 0 : part / hull;
+  return [0, 1].map((i) => ((2 * part) / hull ** 2) * (partBy[i] - grown * hullBy[i]));
+}
+
+/** The gradient of SIoU's terms beyond 1 − J. */
+function siouBy(m, detachEnclosing) {
+  const g = sharpness(m);
+  // g's slope by each offset
+  const [dx, dy] = [m.x.offset, m.y.offset];
+  const turn = ratio(2 * (dx ** 2 - dy ** 2), m.distance2 ** 2);
+  const bends = [turn * Math.sign(dx) * Math.abs(dy), -turn * Math.sign(dy) * Math.abs(dx)];
+  const sharpnessBy = spread(...bends.map((bend) => CENTER_BY.map((by) => bend * by)));
+  let weight = 0; // of g's gradient
+  const own = [m.x, m.y].map((k) => {
+    const share = ratio(k.offset ** 2, k.hull ** 2);
+    const near = Math.exp(-g * share);
+    weight += (near * share) / 2;
+    const away = shareBy(k, k.offset, CENTER_BY, detachEnclosing).map((by) => (near * g * by) / 2);
+    const fit = Math.exp(-misfit(k));
+    const misfitBy = k.size > k.target ? k.target / k.size ** 2 : ratio(-1, k.target);
+    return away.map((by, i) => by + 2 * (1 - fit) ** 3 * fit * misfitBy * SIZE_BY[i]);
+  });
+  return combine([1, spread(...own)], [weight, sharpnessBy]);
+}
 
 /**
  * The gradient of the loss by A's edges [x1, y1, x2, y2]. `detachEnclosing` holds the hull's
- * quantity fixed (|C| in GIoU, c² in DIoU and CIoU), `detachAlpha` holds CIoU's α fixed.
+ * quantity fixed (|C| in GIoU, the squared sides and diagonal of the others; WIoU's always is),
+ * `detachAlpha` CIoU's α, `detachFocus` Focal-EIoU's weight.
  */
-export function gradient(kind, a, b, { detachEnclosing = false, detachAlpha = true } = {}) {
+export function gradient(kind, a, b, options = {}) {
+  const { detachEnclosing = false, detachAlpha = true, detachFocus = true } = options;
+  if (kind === "inner_iou") {
+    const [x1, y1, x2, y2] = gradient("iou", inner(a), inner(b));
+    return combine([(1 + INNER) / 2, [x1, y1, x2, y2]], [(1 - INNER) / 2, [x2, y2, x1, y1]]);
+  }
   const m = measure(a, b);
   const { x, y } = m;
-  const none = [0, 0, 0, 0];
-  const areaBy = productBy(x.size, y.size, [-1, 1], [-1, 1]);
-  const meetBy = m.meet ? productBy(x.overlap, y.overlap, x.overlapBy, y.overlapBy) : none;
+  const areaBy = productBy(x.size, y.size, SIZE_BY, SIZE_BY);
+  const meetBy = m.meet ? productBy(x.overlap, y.overlap, x.overlapBy, y.overlapBy) : NONE;
   const unionBy = combine([1, areaBy], [-1, meetBy]);
   const iouBy =
-    m.union > 0 ? combine([1 / m.union, meetBy], [-m.intersection / m.union ** 2, unionBy]) : none;
-  if (kind === "iou") return combine([-1, iouBy]);
+    m.union > 0 ? combine([1 / m.union, meetBy], [-m.intersection / m.union ** 2, unionBy]) : NONE;
+  const missBy = combine([-1, iouBy]);
+  if (kind === "iou") return missBy;
+  if (kind === "alpha_iou") return combine([ALPHA * m.iou ** (ALPHA - 1), missBy]);
+  if (kind === "mpdiou") {
+    const cornersBy = a.map((edge, i) => 2 * (edge - b[i]));
+    return combine([1, missBy], [1 / (WIDTH ** 2 + HEIGHT ** 2), cornersBy]);
+  }
   if (kind === "giou") {
-    if (m.hull === 0) return none;
+    if (m.hull === 0) return NONE;
     const hullBy = productBy(x.hull, y.hull, x.hullBy, y.hullBy);
     const pull = detachEnclosing ? 0 : m.union / m.hull ** 2;
-    return combine([-1, iouBy], [-1 / m.hull, unionBy], [pull, hullBy]);
+    return combine([1, missBy], [-1 / m.hull, unionBy], [pull, hullBy]);
   }
-  if (kind !== "diou" && kind !== "ciou") throw new Error(`no such kind: ${kind}`);
-  if (m.diagonal2 === 0) return none;
+  if (kind === "focal_eiou") {
+    if (m.iou === 0) return NONE;
+    const slope = detachFocus ? 0 : GAMMA * m.iou ** (GAMMA - 1) * loss("eiou", a, b);
+    return combine([m.iou ** GAMMA, gradient("eiou", a, b, options)], [slope, iouBy]);
+  }
+  if (m.diagonal2 === 0) return NONE; // two points in one place
   const distance2By = [x.offset, y.offset, x.offset, y.offset];
-  const diagonal2By = [x, y, x, y].map((axis, i) => 2 * axis.hull * axis.hullBy[i < 2 ? 0 : 1]);
+  if (kind === "wiou") {
+    const push = (1 - m.iou) / m.diagonal2;
+    return combine([1, missBy], [push, distance2By]).map(
+      (by) => Math.exp(m.distance2 / m.diagonal2) * by,
+    );
+  }
+  if (kind === "siou") return combine([1, missBy], [1, siouBy(m, detachEnclosing)]);
+  const diagonal2By = spread(...[x, y].map(({ hull, hullBy }) => hullBy.map((by) => 2 * hull * by)));
   const push = detachEnclosing ? 0 : -m.distance2 / m.diagonal2 ** 2;
-  const dioulike = combine([1 / m.diagonal2, distance2By], [push, diagonal2By]);
-  if (kind === "diou") return combine([-1, iouBy], [1, dioulike]);
+  const diouBy = combine([1, missBy], [1 / m.diagonal2, distance2By], [push, diagonal2By]);
+  if (kind === "diou") return diouBy;
+  if (kind === "eiou") {
+    const sidesBy = [x, y].map((k) => shareBy(k, k.size - k.target, SIZE_BY, detachEnclosing));
+    return combine([1, diouBy], [1, spread(...sidesBy)]);
+  }
+  if (kind !== "ciou") throw new Error(`no such kind: ${kind}`);
   const turn = ratio((8 / Math.PI ** 2) * m.delta, x.size ** 2 + y.size ** 2);
   const aspectBy = [turn * y.size, -turn * x.size, -turn * y.size, turn * x.size];
   const { alpha } = m;
   return detachAlpha
-    ? combine([-1, iouBy], [1, dioulike], [alpha, aspectBy])
-    : combine([alpha ** 2 - 1, iouBy], [1, dioulike], [alpha * (2 - alpha), aspectBy]);
+    ? combine([1, diouBy], [alpha, aspectBy])
+    : combine([1, diouBy], [alpha ** 2, iouBy], [alpha * (2 - alpha), aspectBy]);
 }
+
+/** A gradient by edges as one by [center x, center y, width, height]. */
+export const byCenter = (g) => [g[0] + g[2], g[1] + g[3], (g[2] - g[0]) / 2, (g[3] - g[1]) / 2];
 
 const SMALLEST = 0.01;
 
-/** One step of size `rate` down the gradient in (center, width, height); sizes stay positive. */
-function step(kind, a, b, rate, options) {
+/** One step of size `rate` down the gradient in `coordinates`; sizes stay positive. */
+function step(kind, a, b, rate, { coordinates, ...options }) {
   const g = gradient(kind, a, b, options);
-  const next = [0, 0, 0, 0];
-  for (const k of [0, 1]) {
-    const center = (a[k] + a[k + 2]) / 2 - rate * (g[k] + g[k + 2]);
-    const size = Math.max(a[k + 2] - a[k] - (rate * (g[k + 2] - g[k])) / 2, SMALLEST);
-    next[k] = center - size / 2;
-    next[k + 2] = center + size / 2;
-  }
-  return next;
+  const centered = byCenter(g);
+  const axes = [0, 1].map((k) => {
+    const [low, high] = [a[k] - rate * g[k], a[k + 2] - rate * g[k + 2]];
+    if (coordinates === "xyxy" && high - low >= SMALLEST) return [low, high];
+    const [center, size] =
+      coordinates === "xyxy"
+        ? [(low + high) / 2, SMALLEST]
+        : [(a[k] + a[k + 2]) / 2 - rate * centered[k], a[k + 2] - a[k] - rate * centered[k + 2]];
+    const half = Math.max(size, SMALLEST) / 2;
+    return [center - half, center + half];
+  });
+  return spread(...axes);
 }
 
 /**
- * The boxes that gradient descent visits, A first. The rule is the regression simulation's of
- * Zheng et al. (2020): steps 0.1 (2 − IoU) times the gradient in (center, width, height), ten times
- * smaller from 80 % of the steps on and again from 90 % on.
+ * The boxes that gradient descent visits, A first. `coordinates` are what descends: "xyxy", the
+ * edges, or "cxcywh", center and size. The rule is the regression simulation's of Zheng et al.
+ * (2020), who use the latter: steps 0.1 (2 − IoU) times the gradient, ten times smaller from 80 % of
+ * the steps on and again from 90 % on.
  */
-export function descend(kind, a, b, { steps = 200, rate = 0.1, ...options } = {}) {
+export function descend(kind, a, b, { steps = 200, rate = 0.1, coordinates = "xyxy", ...options } = {}) {
   const trail = [a];
   for (let i = 0; i < steps; i += 1) {
     const box = trail[i];
     const decay = i < 0.8 * steps ? 1 : i < 0.9 * steps ? 0.1 : 0.01;
-    trail.push(step(kind, box, b, rate * decay * (2 - iou(box, b)), options));
+    trail.push(step(kind, box, b, rate * decay * (2 - iou(box, b)), { coordinates, ...options }));
   }
   return trail;
 }
@@ -182,15 +296,12 @@ export function lossField(kind, a, b, { width, height, columns, rows }) {
 
 // ---------------------------------------------------------------------------------- the figure
 
-const WIDTH = 7; // of the stage, in units of the boxes' coordinates
-const HEIGHT = 5;
 const PER_UNIT = 20; // what is dragged snaps to 1/20, so that edges can be aligned exactly
 const MINIMUM = 0.1;
 const STEPS = 200;
 const LEVELS = Array.from({ length: 25 }, (_, i) => (i + 1) / 10);
 const WORST = 2.5; // no loss of the four reaches more
 const DARKEST = 2; // where the shading ends; only CIoU reaches more
-const NAMES = { iou: "IoU", giou: "GIoU", diou: "DIoU", ciou: "CIoU" };
 const EDGES = ["x1", "y1", "x2", "y2"];
 const PRESETS = {
   "far, on axis": { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3] },
