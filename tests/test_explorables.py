@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "src/derived/explorables"
 KINDS = ("iou", "giou", "diou", "ciou", "eiou")
 KINDS += ("focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou")
-TOGGLES = {"detachEnclosing": False, "detachAlpha": True, "detachFocus": True}  # box_loss's defaults
+TOGGLES = {
+    "detachEnclosing": False,
+    "detachAlpha": True,
+    "detachFocus": True,
+}  # box_loss's defaults
 FLAGS = [dict(zip(TOGGLES, flags, strict=True)) for flags in product((False, True), repeat=3)]
 CONCERNED = {
     "detachEnclosing": ("giou", "diou", "ciou", "eiou", "focal_eiou", "siou"),
@@ -288,8 +292,8 @@ def test_a_script_that_does_not_import_the_kit_is_refused(monkeypatch, tmp_path)
 
 def test_a_widget_says_its_state_and_nothing_else():
     text = (
-        "PushABox(a=(1.5, 2.0, 2.5, 3.0), b=(4.5, 2.0, 5.5, 3.0), detach_alpha=True, "
-        "detach_enclosing=False, kind='giou', step=0)"
+        "PushABox(a=(1.5, 2.0, 2.5, 3.0), b=(4.5, 2.0, 5.5, 3.0), coordinates='xyxy', "
+        "detach_alpha=True, detach_enclosing=False, detach_focus=True, kind='giou', step=0)"
     )
     assert repr(PushABox()) == text
     first, second = (PushABox()._repr_mimebundle_()[0] for _ in range(2))
@@ -322,7 +326,9 @@ def test_the_caption_is_true_of_the_picture():
         ({"a": (1, 2, 3)}, "a must be four finite numbers"),
         ({"a": (1, 2, 3, float("nan"))}, "a must be four finite numbers"),
         ({"a": 5}, "a must be four finite numbers .* got 5"),
-        ({"kind": "l1"}, "kind must be one of iou, giou, diou, ciou; got 'l1'"),
+        ({"kind": "l1"}, "kind must be one of iou, giou, .*, inner_iou; got 'l1'"),
+        ({"coordinates": "xywh"}, "coordinates must be one of xyxy, cxcywh; got 'xywh'"),
+        ({"detach_focus": 1}, "detach_focus must be True or False; got 1"),
         ({"detach_alpha": "no"}, "detach_alpha must be True or False; got 'no'"),
         ({"step": 201}, "step must be an integer from 0 to 200; got 201"),
         ({"step": 1.5}, "step must be an integer"),
@@ -345,7 +351,7 @@ def test_state_can_be_set_later_and_a_wrong_one_leaves_it():
 def test_its_loss_is_pythons(kind):
     figure = PushABox(a=(1, 1, 3, 2), b=(2, 1.5, 4, 4), kind=kind)
     a, b = torch.tensor([figure.a, figure.b], dtype=torch.float64)
-    assert figure.loss == box_loss(a, b, kind=kind).item()
+    assert figure.loss == python_loss(a, b, kind).item()
 
 
 # --------------------------------------------------------------------------------- Sphinx
@@ -474,19 +480,42 @@ def drag(tab, start, end):
     tab.mouse.up()
 
 
+def forces(tab):
+    """The values of the arrows that are drawn, by name."""
+    arrows = tab.locator("[data-force]").all()
+    values = {
+        arrow.get_attribute("data-force"): arrow.get_attribute("data-value") for arrow in arrows
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
 def agrees_with_python(tab):
     """Compare every number that the page holds with Python's for the state that it shows."""
     state = now(tab)
     a, b = torch.tensor([state["a"], state["b"]], dtype=torch.float64)
-    flags = {"detachEnclosing": state["detach_enclosing"], "detachAlpha": state["detach_alpha"]}
+    flags = {
+        "detachEnclosing": state["detach_enclosing"],
+        "detachAlpha": state["detach_alpha"],
+        "detachFocus": state["detach_focus"],
+    }
+    edges = state["coordinates"] == "xyxy"
     for kind in KINDS:
-        assert row(tab, kind, "value") == pytest.approx(box_loss(a, b, kind=kind).item(), abs=1e-9)
+        assert row(tab, kind, "value") == pytest.approx(python_loss(a, b, kind).item(), abs=1e-9)
         g = python_gradient(torch.stack([a, b])[None], kind, flags)[0]
+        if not edges:
+            g = torch.cat([g[:2] + g[2:], (g[2:] - g[:2]) / 2])
         assert row(tab, kind, "gradient-norm") == pytest.approx(g.norm().item(), abs=1e-9)
-        if kind == state["kind"]:
-            for edge, value in zip(("x1", "y1", "x2", "y2"), g.tolist(), strict=True):
-                arrow = tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value")
-                assert float(arrow) == pytest.approx(-value, abs=1e-9)
+        if kind != state["kind"]:
+            continue
+        expected = dict(
+            zip(("x1", "y1", "x2", "y2") if edges else "xywh", (-g).tolist(), strict=True)
+        )
+        if not edges:
+            expected["center"] = g[:2].norm().item()
+            drawn = ["center", *(name for name in "wh" if abs(expected[name]) > 1e-12)]
+            expected = {name: expected[name] for name in drawn}
+        shown = {name: value for name, value in forces(tab).items() if name}
+        assert shown == pytest.approx(expected, abs=1e-9)
     return state
 
 
@@ -502,11 +531,7 @@ def test_the_default_state_makes_the_point(show):
     """GIoU pushes both the near and the far edge of A outward."""
     tab = show()
     assert row(tab, "giou", "value") == 1.5
-    force = {
-        edge: float(tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value"))
-        for edge in ("x1", "y1", "x2", "y2")
-    }
-    assert force == pytest.approx({"x1": -1 / 8, "y1": 0, "x2": 1 / 4, "y2": 0}, abs=1e-12)
+    assert forces(tab) == pytest.approx({"x1": -1 / 8, "y1": 0, "x2": 1 / 4, "y2": 0}, abs=1e-12)
 
 
 def test_the_mouse_moves_and_resizes(show):
@@ -543,7 +568,7 @@ def test_the_keyboard_alone_is_enough(show):
         )
         tab.keyboard.press("Tab")
     assert names[:4] == ["a-move", "a-size", "b-move", "b-size"]
-    assert {"giou", "on", "run", "reset", "nested"} <= set(names)
+    assert {"giou", "on", "xyxy", "run", "reset", "nested"} <= set(names)
     tab.focus('[data-handle="a-move"]')
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Shift+ArrowUp")
@@ -593,30 +618,73 @@ def test_toggles_change_the_gradient_and_not_the_loss(show):
     state = agrees_with_python(tab)
     assert state["detach_enclosing"] is True
     assert row(tab, "diou", "value") == before[0] and row(tab, "diou", "gradient-norm") > before[1]
-    edge = [float(tab.locator(f'[data-edge="x{i}"]').get_attribute("data-value")) for i in (1, 2)]
-    assert edge[0] == pytest.approx(edge[1]), "with c² detached the box moves and keeps its width"
+    shown = forces(tab)
+    assert shown["x1"] == pytest.approx(shown["x2"]), "with c² detached the box keeps its width"
 
 
-def test_a_run_draws_a_trail_for_each_loss_and_reset_removes_it(show, numbers):
+def test_a_toggle_that_changes_nothing_is_disabled(show):
+    tab = show(a=(2, 1, 3.5, 3), b=(2.5, 1.5, 4.5, 3))
+    labels = {"detach_enclosing": "the hull", "detach_alpha": "α", "detach_focus": "the focus"}
+    for kind in KINDS:
+        tab.locator(f'input[value="{kind}"]').check()
+        before = forces(tab)
+        for name, label in labels.items():
+            toggle = tab.get_by_label(f"detach {label}")
+            disabled = toggle.is_disabled()
+            toggle.evaluate("node => { node.disabled = false; node.click(); }")
+            assert disabled == (forces(tab) == pytest.approx(before, abs=1e-12)), (kind, name)
+            toggle.evaluate("node => { node.disabled = false; node.click(); }")
+
+
+def test_center_and_size_change_arrows_norm_and_run(show, numbers):
+    tab = show()
+    tab.get_by_label("center and size").check()
+    assert agrees_with_python(tab)["coordinates"] == "cxcywh"
+    assert forces(tab) == pytest.approx({"": -3 / 16, "w": 3 / 16, "center": 1 / 8})
+    tab.click('[data-action="run"]')
+    target = torch.tensor([now(tab)["b"]], dtype=torch.float64)
+    for kind in KINDS:
+        last = torch.tensor([trails_of(numbers, kind, "cxcywh")[-2][-1]], dtype=torch.float64)
+        assert row(tab, kind, "iou") == pytest.approx(iou(last, target).item(), abs=1e-12)
+    assert row(tab, "giou", "iou") > 0.9, "the published simulation's coordinates inflate less"
+    tab.get_by_label("edges").check()
+    assert agrees_with_python(tab)["coordinates"] == "xyxy"
+
+
+def test_a_run_draws_trails_and_reset_removes_them(show, numbers):
     tab = show()
     tab.click('[data-action="run"]')
     target = torch.tensor([now(tab)["b"]], dtype=torch.float64)
     for kind in KINDS:
-        last = torch.tensor([numbers["trails"][kind][1][-2][-1]], dtype=torch.float64)
+        last = torch.tensor([trails_of(numbers, kind)[-2][-1]], dtype=torch.float64)
         assert row(tab, kind, "iou") == pytest.approx(iou(last, target).item(), abs=1e-12)
         line = tab.locator(f'[data-layer="trails"] [data-kind="{kind}"] polyline')
-        assert len(line.get_attribute("points").split()) == 201
+        points = 201 if kind in KINDS[:5] else 0
+        assert len(line.get_attribute("points").split()) == points
+    tab.get_by_label("detach the hull").check()
     assert row(tab, "iou", "iou") == 0 and row(tab, "diou", "iou") > 0.9
+    assert row(tab, "wiou", "iou") > 0.9, "WIoU's hull is always detached"
     heading = tab.locator("thead th").last.text_content()
     assert heading == "IoU at step 200"
-    tab.locator("[data-announcer]").filter(has_text="IoU after 200 steps").wait_for(
+    tab.locator("[data-announcer]").filter(has_text="Force on A’s center").wait_for(
         state="attached"
     )
     drag(tab, (2, 2.5), (2, 1))
     assert now(tab)["step"] == 200, "trails follow the box that is dragged"
+    tab.locator('input[value="siou"]').check()
+    line = tab.locator('[data-layer="trails"] [data-kind="siou"] polyline')
+    assert len(line.get_attribute("points").split()) == 201
     tab.click('[data-action="reset"]')
     assert now(tab) == json.loads(json.dumps(PushABox().state()))
     assert tab.locator('[data-layer="trails"] polyline').first.get_attribute("points") == ""
+
+
+def test_the_end_of_a_run_is_announced(show):
+    tab = show()
+    tab.click('[data-action="run"]')
+    said = tab.locator("[data-announcer]").filter(has_text="IoU after 200 steps")
+    said.wait_for(state="attached")
+    assert "EIoU loss: 0.78" in said.text_content() and "MPDIoU" not in said.text_content()
 
 
 def test_a_run_is_animated_unless_motion_is_unwanted(show):
@@ -631,21 +699,85 @@ def test_a_run_is_animated_unless_motion_is_unwanted(show):
     assert now(tab)["step"] == 120
 
 
+@pytest.mark.parametrize("touch", [False, True])
+def test_relatives_fold_in_a_narrow_column_only_and_the_chosen_one_shows(show, touch):
+    tab = show(width=360, touch=touch, kind="wiou")
+    shown = {kind: tab.locator(f'tr[data-kind="{kind}"][data-value]') for kind in KINDS}
+    assert [kind for kind in KINDS if shown[kind].is_visible()] == [*KINDS[:5], "wiou"]
+    fold = tab.get_by_role("button", name="6 relatives")
+    assert fold.get_attribute("aria-expanded") == "false"
+    fold.click()
+    assert fold.get_attribute("aria-expanded") == "true"
+    assert all(row.is_visible() for row in shown.values())
+    tab.set_viewport_size({"width": 900, "height": 800})
+    assert not fold.is_visible() and all(row.is_visible() for row in shown.values())
+    tab.set_viewport_size({"width": 360, "height": 800})
+    fold.click()
+    assert not shown["siou"].is_visible()
+    # The arrow keys go through the losses that are shown.
+    tab.locator('input[value="eiou"]').check()
+    tab.keyboard.press("ArrowDown")
+    assert agrees_with_python(tab)["kind"] == "iou"
+
+
 @pytest.mark.parametrize(
     ("preset", "kind", "force"),
-    [("far, on axis", "iou", "none"), ("nested", "iou", "size"), ("thin cross", "diou", "size")],
+    [
+        *[
+            ("far, on axis", kind, "none")
+            for kind in ("iou", "alpha_iou", "inner_iou", "focal_eiou")
+        ],
+        *[("nested", kind, "size") for kind in ("iou", "giou", "alpha_iou", "inner_iou")],
+        *[("thin cross", kind, "size") for kind in ("diou", "siou", "wiou", "mpdiou")],
+    ],
 )
 def test_presets_show_what_the_chapter_says(show, preset, kind, force):
     """Neither of IoU's plateaus moves a box; DIoU does not move one whose center is right."""
     tab = show(kind=kind)
     tab.click(f'[data-preset="{preset}"]')
     agrees_with_python(tab)
-    x1, y1, x2, y2 = (
-        float(tab.locator(f'[data-edge="{edge}"]').get_attribute("data-value"))
-        for edge in ("x1", "y1", "x2", "y2")
-    )
+    shown = forces(tab)
+    x1, y1, x2, y2 = (shown[edge] for edge in ("x1", "y1", "x2", "y2"))
     assert [x1 + x2, y1 + y2] == pytest.approx([0, 0], abs=1e-12)
     assert (max(map(abs, (x1, x2, y1, y2))) > 1e-3) == (force == "size")
+
+
+def test_focal_eiou_drifts_off_unless_its_focus_is_detached(show):
+    tab = show()
+    tab.click('[data-preset="Focal-EIoU’s drift"]')
+    state = agrees_with_python(tab)
+    assert state["kind"] == "focal_eiou" and state["detach_focus"] is False
+    a, b = torch.tensor([[state["a"]], [state["b"]]], dtype=torch.float64)
+    assert iou(a, b).item() == pytest.approx(1 / 8)
+    assert all(value < 0 for value in (forces(tab)["x1"], forces(tab)["x2"], forces(tab)["y1"]))
+    tab.click('[data-action="run"]')
+    assert row(tab, "focal_eiou", "iou") == 0
+    tab.get_by_label("detach the focus").check()
+    assert row(tab, "focal_eiou", "iou") > 0.99
+
+
+def test_siou_leaves_the_axis_where_diou_returns_to_it(show):
+    tab = show()
+    tab.click('[data-preset="SIoU’s angle"]')
+    state = agrees_with_python(tab)
+    assert state["kind"] == "siou" and state["a"][1] < state["b"][1], "A stands a little higher"
+    siou = forces(tab)
+    assert siou["y1"] == pytest.approx(siou["y2"]) and siou["y1"] < -0.01, "and is sent up"
+    tab.locator('input[value="diou"]').check()
+    assert forces(tab)["y1"] > 0
+
+
+def test_small_boxes_feel_mpdiou_less_and_diou_more(show):
+    tab = show(detach_enclosing=True)
+    tab.click('[data-preset="far, on axis"]')
+    large = {kind: row(tab, kind, "gradient-norm") for kind in ("mpdiou", "diou")}
+    tab.click('[data-preset="MPDIoU, small boxes"]')
+    assert agrees_with_python(tab)["kind"] == "mpdiou"
+    # The same situation at half the size.
+    assert row(tab, "mpdiou", "gradient-norm") == pytest.approx(large["mpdiou"] / 2)
+    assert row(tab, "diou", "gradient-norm") == pytest.approx(large["diou"] * 2)
+    tab.click('[data-action="run"]')
+    assert row(tab, "mpdiou", "iou") == 0 and row(tab, "diou", "iou") > 0.9
 
 
 CORNER = """() => {
@@ -691,7 +823,11 @@ def test_it_fits_and_can_be_hit(show, width, touch):
     tab.click('[data-action="run"]')
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     least = 44 if touch else 24
-    for target in tab.locator("button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle").all():
+    targets = "button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle"
+    if width < 660:
+        tab.locator(".xp-fold").click()
+    assert tab.locator(".xp-row-label").last.is_visible()
+    for target in tab.locator(f":is({targets}):visible").all():
         box = target.bounding_box()
         assert min(box["width"], box["height"]) >= least - 0.01, target.text_content()
 
@@ -761,7 +897,8 @@ def test_print_shows_the_picture(show):
 
 WIDGET = """async (source) => {
   const values = { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3], kind: "giou",
-                   detach_enclosing: false, detach_alpha: true, step: 0 };
+                   detach_enclosing: false, detach_alpha: true, detach_focus: true,
+                   coordinates: "xyxy", step: 0 };
   const listeners = {};
   window.log = { saves: 0 };
   window.model = {

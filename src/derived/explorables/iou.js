@@ -299,9 +299,15 @@ export function lossField(kind, a, b, { width, height, columns, rows }) {
 const PER_UNIT = 20; // what is dragged snaps to 1/20, so that edges can be aligned exactly
 const MINIMUM = 0.1;
 const STEPS = 200;
-const LEVELS = Array.from({ length: 25 }, (_, i) => (i + 1) / 10);
-const WORST = 2.5; // no loss of the four reaches more
-const DARKEST = 2; // where the shading ends; only CIoU reaches more
+const LEVELS = Array.from({ length: 32 }, (_, i) => (i + 1) / 10);
+const WORST = 3.25; // no loss reaches more; EIoU comes close
+const DARKEST = 2; // where the shading ends
+const RELATIVES = KINDS.slice(5); // without trails but the chosen one's: eleven would be a tangle
+const CONCERNED = {
+  detach_enclosing: ["giou", "diou", "ciou", "eiou", "focal_eiou", "siou"],
+  detach_alpha: ["ciou"],
+  detach_focus: ["focal_eiou"],
+};
 const EDGES = ["x1", "y1", "x2", "y2"];
 const PRESETS = {
   "far, on axis": { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3] },
@@ -309,6 +315,15 @@ const PRESETS = {
   overlap: { a: [2, 1.25, 3.5, 2.75], b: [2.75, 2, 4.75, 3.5] },
   nested: { a: [2.25, 1.5, 3.25, 2.5], b: [1.75, 1, 5.25, 4] },
   "thin cross": { a: [1.5, 2.3, 5.5, 2.7], b: [3.3, 0.5, 3.7, 4.5] },
+  "Focal-EIoU’s drift": {
+    ...{ kind: "focal_eiou", detach_focus: false },
+    ...{ a: [2.5, 1.5, 4, 3], b: [3.5, 2, 5, 3.5] },
+  },
+  "SIoU’s angle": {
+    ...{ kind: "siou", detach_enclosing: true },
+    ...{ a: [1.5, 0.8, 2.5, 3.8], b: [4.5, 0.9, 5.5, 3.9] },
+  },
+  "MPDIoU, small boxes": { kind: "mpdiou", a: [2.5, 2, 3, 2.5], b: [4, 2, 4.5, 2.5] },
 };
 
 const snap = (value) => Math.round(value * PER_UNIT) / PER_UNIT;
@@ -351,7 +366,7 @@ function boxPath(box, scale) {
 
 function render({ model, el }) {
   const initial = Object.fromEntries(
-    ["a", "b", "kind", "detach_enclosing", "detach_alpha", "step"].map((key) => [key, model.get(key)]),
+    ["a", "b", "kind", "coordinates", ...Object.keys(CONCERNED), "step"].map((key) => [key, model.get(key)]),
   );
   const state = { ...initial };
   let scale = 60; // pixels a unit
@@ -365,11 +380,11 @@ function render({ model, el }) {
   const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
   const drawing = shape("svg", { class: "xp-drawing", "aria-hidden": "true" });
   const ticks = shape("path", { class: "xp-ticks" });
-  const hull = shape("rect", { class: "xp-hull" });
+  const aid = shape("path", { class: "xp-aid" });
   const trails = shape("g", { "data-layer": "trails" });
   const boxes = shape("g");
   const arrows = shape("g", { class: "xp-arrows" });
-  drawing.append(ticks, hull, trails, boxes, arrows);
+  drawing.append(ticks, aid, trails, boxes, arrows);
   const stage = element("div", { class: "xp-stage" }, canvas, drawing);
 
   const picture = {};
@@ -380,14 +395,6 @@ function render({ model, el }) {
     boxes.append(shape("g", { class: `xp-${name}` }, frame, letter, ...corners));
     picture[name] = { frame, letter, corners };
   }
-  const force = EDGES.map((edge) => {
-    const halo = shape("path", { class: "xp-arrow-halo" });
-    const line = shape("path", { class: "xp-arrow" });
-    const text = shape("text", { class: "xp-arrow-text" });
-    const group = shape("g", { "data-edge": edge }, halo, line, text);
-    arrows.append(group);
-    return { group, halo, line, text };
-  });
   const path = Object.fromEntries(
     KINDS.map((kind) => {
       const line = shape("polyline", { class: "xp-line xp-trail" });
@@ -424,13 +431,14 @@ function render({ model, el }) {
   }
 
   // Everything beside and below the stage.
+  const aidKey = element("span", { class: "xp-key xp-key-aid" });
   const legend = element(
     "p",
     { class: "xp-legend" },
     element("span", { class: "xp-key xp-a" }, "A prediction"),
     element("span", { class: "xp-key xp-b" }, "B target"),
     element("span", { class: "xp-key xp-key-arrow" }, "−gradient"),
-    element("span", { class: "xp-key xp-key-hull" }, "C hull"),
+    aidKey,
   );
   const fieldName = element("span", {});
   const colorBar = element(
@@ -440,24 +448,35 @@ function render({ model, el }) {
     element(
       "div",
       { class: "xp-ramp", "aria-hidden": "true" },
-      ...[0, 0.5, 1, 1.5, 2].map((tick) => element("span", { class: "xp-number" }, String(tick))),
+      ...["0", "0.5", "1", "1.5", "≥ 2"].map((tick) => element("span", { class: "xp-number" }, tick)),
     ),
   );
   const readout = element("p", { class: "xp-readout" });
   const table = barTable({
     legend: "loss",
     columns: ["value", "gradient norm", ""],
-    rows: KINDS.map((value) => ({ value, label: NAMES[value] })),
+    rows: KINDS.map((value) => ({ value, label: NAMES[value], more: RELATIVES.includes(value) })),
+    moreLabel: `${RELATIVES.length} relatives`,
     onSelect: (kind) => change({ kind }),
   });
   const math = (text) => element("i", {}, text);
-  const detachEnclosing = toggle(
-    ["detach the hull (", math("c"), "²; in GIoU |", math("C"), "|)"],
-    (checked) => change({ detach_enclosing: checked }),
-  );
-  const detachAlpha = toggle(["detach ", math("α"), " (CIoU)"], (checked) =>
-    change({ detach_alpha: checked }),
-  );
+  const sub = (letter, index) => [math(letter), element("sub", {}, math(index)), "²"];
+  const toggles = {
+    detach_enclosing: toggle(
+      ["detach the hull (|", math("C"), "|, ", math("c"), "², ", ...sub("c", "w"), ", ", ...sub("c", "h"), ")"],
+      (checked) => change({ detach_enclosing: checked }),
+    ),
+    detach_alpha: toggle(["detach ", math("α"), " (CIoU)"], (checked) => change({ detach_alpha: checked })),
+    detach_focus: toggle(
+      ["detach the focus ", math("J"), element("sup", {}, math("γ")), " (Focal-EIoU)"],
+      (checked) => change({ detach_focus: checked }),
+    ),
+  };
+  const coordinates = choice({
+    label: "Gradient in",
+    options: { xyxy: "edges", cxcywh: "center and size" },
+    onSelect: (value) => change({ coordinates: value }),
+  });
   const steps = slider({
     label: "Step",
     min: 0,
@@ -480,22 +499,31 @@ function render({ model, el }) {
   const voice = announcer();
   const smallPrint = element(
     "p",
-    { class: "xp-small" },
-    "Arrow lengths are logarithmic; their numbers are not. A step goes −0.1 (2 − IoU) times the ",
-    "gradient in (center, width, height), a tenth of that from step 160 and a hundredth from 180. ",
-    "Boxes snap to 0.05; the frame’s ticks are 1 apart.",
+    { class: "xp-small xp-controls" },
+    "Arrow lengths are logarithmic; their numbers are not. Boxes snap to 0.05; the frame’s ticks are ",
+    "1 apart. A step goes −0.1 (2 − IoU) times the gradient, a tenth of that from step 160 and a ",
+    `hundredth from 180. MPDIoU’s image is the frame, ${WIDTH} × ${HEIGHT}; α-IoU has α = ${ALPHA}, `,
+    `Focal-EIoU γ = ${GAMMA}, Inner-IoU boxes of ${INNER} times the size.`,
   );
   const body = element(
     "div",
     { class: "xp-body" },
-    element("div", {}, legend, stage, colorBar, presets),
     element(
       "div",
       {},
-      table.node,
-      readout,
-      element("div", { class: "xp-controls" }, detachEnclosing.node, detachAlpha.node),
+      ...[legend, stage, colorBar, presets],
       element("div", { class: "xp-controls xp-run" }, steps.node, runButton, resetButton),
+    ),
+    element(
+      "div",
+      {},
+      ...[table.node, readout],
+      element(
+        "div",
+        { class: "xp-controls" },
+        ...Object.values(toggles).map(({ node }) => node),
+        coordinates.node,
+      ),
     ),
     smallPrint,
   );
@@ -550,7 +578,8 @@ function render({ model, el }) {
     const end = () => {
       halt();
       save.now();
-      const result = KINDS.map((kind) => `${NAMES[kind]} loss: ${format(reached(kind))}`).join(", ");
+      const others = KINDS.filter((kind) => !RELATIVES.includes(kind) || kind === state.kind);
+      const result = others.map((kind) => `${NAMES[kind]} loss: ${format(reached(kind))}`).join(", ");
       voice.say(`IoU after ${STEPS} steps. ${result}.`);
     };
     cancel = animate(3200, show, end);
@@ -559,17 +588,16 @@ function render({ model, el }) {
   const options = () => ({
     detachEnclosing: state.detach_enclosing,
     detachAlpha: state.detach_alpha,
+    detachFocus: state.detach_focus,
   });
+  const force = () => gradient(state.kind, state.a, state.b, options()).map((value) => -value);
   const reached = (kind) => iou(runs[kind].at(-1), state.b);
 
   /** The force on A in words: how gradient descent moves its center and changes its size. */
   function pull() {
-    const g = gradient(state.kind, state.a, state.b, options());
-    return {
-      center: [-(g[0] + g[2]), -(g[1] + g[3])],
-      size: [-(g[2] - g[0]) / 2, -(g[3] - g[1]) / 2],
-      still: g.every(isZero),
-    };
+    const f = force();
+    const [x, y, w, h] = byCenter(f);
+    return { center: [x, y], size: [w, h], still: f.every(isZero) };
   }
 
   function summary() {
@@ -609,49 +637,85 @@ function render({ model, el }) {
     handles[name].size.describe(w, `width ${format(w)}, height ${format(h)}`);
   }
 
-  function drawHull() {
-    const ends = [Math.min, Math.min, Math.max, Math.max];
-    const box = ends.map((end, i) => end(state.a[i], state.b[i]));
-    // Just outside the boxes' own lines.
-    const { x, y, width, height } = boxPath(box, scale);
-    set(hull, { x: x - 5, y: y - 5, width: width + 10, height: height + 10 });
+  /** What the chosen loss looks at beside the boxes: the hull, the inner boxes, the corners. */
+  function drawAid() {
+    const { kind, a, b } = state;
+    const outline = (box, out = 0) => {
+      const { x, y, width, height } = boxPath(box, scale);
+      return `M${x - out} ${y - out}h${width + 2 * out}v${height + 2 * out}h${-width - 2 * out}z`;
+    };
+    const hull = [Math.min, Math.min, Math.max, Math.max].map((end, i) => end(a[i], b[i]));
+    const corner = (box, i) => `${box[i] * scale} ${box[i + 1] * scale}`;
+    const [name, d] =
+      kind === "inner_iou"
+        ? ["inner", outline(inner(a)) + outline(inner(b))]
+        : kind === "mpdiou"
+          ? ["d₁, d₂", [0, 2].map((i) => `M${corner(a, i)}L${corner(b, i)}`).join("")]
+          : kind === "iou" || kind === "alpha_iou"
+            ? ["", ""]
+            : ["C hull", outline(hull, 5)]; // just outside the boxes' own lines
+    set(aid, { d });
+    aidKey.textContent = name;
+  }
+
+  /** An arrow in pixels from `at` along the unit vector `way`, with `text`, if any, at `place`. */
+  function arrow(name, value, at, way, text, place) {
+    const d = isZero(value) ? `M${at[0] - 3.5} ${at[1]}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0` : shaft();
+    function shaft() {
+      const length = arrowLength(Math.abs(value), 0.95 * scale);
+      const [ux, uy] = way.map((part) => Math.sign(value) * part);
+      const [x, y] = [at[0] + length * ux, at[1] + length * uy];
+      const head = Math.min(7, length);
+      const wing = (side) => `${x - head * ux - side * 5 * uy} ${y - head * uy + side * 5 * ux}`;
+      return `M${at.join(" ")}L${x} ${y}M${wing(1)}L${x} ${y}L${wing(-1)}`;
+    }
+    const [halo, line] = ["xp-arrow-halo", "xp-arrow"].map((kind) => shape("path", { class: kind, d }));
+    const label = text ? [shape("text", { class: "xp-arrow-text", ...place }, text)] : [];
+    return shape("g", { "data-force": name, "data-value": value }, halo, line, ...label);
+  }
+
+  /** Where a label of this text fits beside the edge `i` of A whose arrow, in pixels, starts at `at`. */
+  function beside(i, at, length, text) {
+    const outward = i < 2 ? -1 : 1;
+    const out = Math.max(0, outward * length);
+    const [x, y] = [at[0] + outward * (out + 8), at[1] + outward * (out + 12)];
+    if (i % 2) return { x: at[0], y: clamp(y, 10, HEIGHT * scale - 10), "text-anchor": "middle" };
+    const end = x + outward * 7.5 * text.length;
+    if (end >= 0 && end <= WIDTH * scale) return { x, y: at[1], "text-anchor": outward > 0 ? "start" : "end" };
+    // The stage ends there: above the arrow.
+    return { x: clamp(at[0] + length / 2, 24, WIDTH * scale - 24), y: at[1] - 14, "text-anchor": "middle" };
   }
 
   function drawForces() {
-    const g = gradient(state.kind, state.a, state.b, options());
+    const f = force();
     const [x1, y1, x2, y2] = state.a.map((value) => value * scale);
-    const middle = [[x1, (y1 + y2) / 2], [(x1 + x2) / 2, y1], [x2, (y1 + y2) / 2], [(x1 + x2) / 2, y2]];
-    g.forEach((value, i) => {
-      const { group, halo, line, text } = force[i];
-      const outward = i < 2 ? -1 : 1;
-      const sign = isZero(value) ? 0 : -Math.sign(value);
-      const length = sign * arrowLength(Math.abs(value), 0.95 * scale);
-      const [x, y] = middle[i];
-      const across = i % 2 === 0;
-      const tip = across ? [x + length, y] : [x, y + length];
-      const head = Math.min(7, Math.abs(length)) * sign;
-      const wings = across
-        ? `M${tip[0] - head} ${y - 5}L${tip[0]} ${y}L${tip[0] - head} ${y + 5}`
-        : `M${x - 5} ${tip[1] - head}L${x} ${tip[1]}L${x + 5} ${tip[1] - head}`;
-      const d = sign === 0 ? `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0` : `M${x} ${y}L${tip}${wings}`;
-      set(halo, { d });
-      set(line, { d });
-      // The number stands outside the box, beyond what sticks out of the edge; where the stage ends
-      // there, above the arrow.
-      const label = strength(value);
-      const out = sign === outward ? Math.abs(length) : 0;
-      const [tx, ty] = [x + outward * (out + 8), y + outward * (out + 12)];
-      const end = tx + outward * 7.5 * label.length;
-      if (!across) set(text, { x, y: clamp(ty, 10, HEIGHT * scale - 10), "text-anchor": "middle" });
-      else if (end >= 0 && end <= WIDTH * scale) {
-        set(text, { x: tx, y, "text-anchor": outward > 0 ? "start" : "end" });
-      } else {
-        const beside = clamp(x + length / 2, 24, WIDTH * scale - 24);
-        set(text, { x: beside, y: y - 14, "text-anchor": "middle" });
-      }
-      text.textContent = label;
-      group.dataset.value = -value;
-    });
+    const long = (value) => Math.sign(value) * arrowLength(Math.abs(value), 0.95 * scale);
+    const ways = [[1, 0], [0, 1]];
+    const edge = (i, name, value, text, share) => {
+      const at = i % 2 ? [x1 + share * (x2 - x1), i < 2 ? y1 : y2] : [i < 2 ? x1 : x2, y1 + share * (y2 - y1)];
+      const length = isZero(value) ? 0 : long(value);
+      return arrow(name, value, at, ways[i % 2], text, text && beside(i, at, length, text));
+    };
+    if (state.coordinates === "xyxy") {
+      arrows.replaceChildren(...f.map((value, i) => edge(i, EDGES[i], value, strength(value), 0.5)));
+      return;
+    }
+    // The size's arrows stand off the middle, where the center's may pass.
+    const [fx, fy, fw, fh] = byCenter(f);
+    const size = Math.hypot(fx, fy);
+    const way = isZero(size) ? [1, 0] : [fx / size, fy / size];
+    const at = [(x1 + x2) / 2, (y1 + y2) / 2];
+    const out = (isZero(size) ? 0 : long(size)) + 10;
+    const [x, y] = [at[0] + out * way[0], at[1] + out * way[1] * 1.4];
+    const anchor = Math.abs(way[0]) < 0.4 ? "middle" : way[0] > 0 ? "start" : "end";
+    const pair = (i, name, value) =>
+      isZero(value)
+        ? []
+        : [edge(i, "", -value, "", 0.8), edge(i + 2, name, value, `${name} ${strength(value)}`, 0.8)];
+    arrows.replaceChildren(
+      ...[...pair(0, "w", fw), ...pair(1, "h", fh)],
+      arrow("center", size, at, way, strength(size), { x, y, "text-anchor": anchor }),
+    );
   }
 
   function drawTrails() {
@@ -661,8 +725,9 @@ function render({ model, el }) {
       const centers = visited.map(
         ([x1, y1, x2, y2]) => `${((x1 + x2) / 2) * scale},${((y1 + y2) / 2) * scale}`,
       );
-      set(line, { points: centers.join(" ") });
-      set(now, visited.length ? boxPath(visited.at(-1), scale) : { width: 0, height: 0 });
+      const drawn = kind === state.kind || !RELATIVES.includes(kind);
+      set(line, { points: drawn ? centers.join(" ") : "" });
+      set(now, drawn && visited.length ? boxPath(visited.at(-1), scale) : { width: 0, height: 0 });
       const shown = kind === state.kind ? visited.filter((_, i) => i > 0 && i % 10 === 0) : [];
       past.replaceChildren(...shown.map((box) => shape("rect", boxPath(box, scale))));
       set(line.parentNode, { "data-selected": kind === state.kind });
@@ -693,7 +758,8 @@ function render({ model, el }) {
     table.heading(2, `IoU at step ${state.step}`);
     for (const kind of KINDS) {
       const value = loss(kind, state.a, state.b);
-      const norm = Math.hypot(...gradient(kind, state.a, state.b, options()));
+      const slope = gradient(kind, state.a, state.b, options());
+      const norm = Math.hypot(...(state.coordinates === "xyxy" ? slope : byCenter(slope)));
       table.update(kind, {
         share: value / WORST,
         numbers: [format(value, 3), isZero(norm) ? "0" : format(norm, 3), format(reached(kind))],
@@ -715,19 +781,22 @@ function render({ model, el }) {
           ]),
     );
     fieldName.textContent = `${NAMES[state.kind]} loss with A centered here`;
-    detachEnclosing.set(state.detach_enclosing);
-    detachAlpha.set(state.detach_alpha);
+    for (const [name, { set: show }] of Object.entries(toggles)) {
+      show(state[name], CONCERNED[name].includes(state.kind));
+    }
+    coordinates.set(state.coordinates);
     steps.set(state.step);
   }
 
   function draw() {
     root.dataset.kind = state.kind;
     root.dataset.now = JSON.stringify(state);
-    const visited = (kind) => descend(kind, state.a, state.b, options()).slice(0, state.step + 1);
+    const how = { coordinates: state.coordinates, ...options() };
+    const visited = (kind) => descend(kind, state.a, state.b, how).slice(0, state.step + 1);
     runs = Object.fromEntries(KINDS.map((kind) => [kind, state.step ? visited(kind) : [state.a]]));
     drawField();
     drawTrails();
-    drawHull();
+    drawAid();
     drawBox("a");
     drawBox("b");
     drawForces();
