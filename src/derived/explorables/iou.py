@@ -71,7 +71,7 @@ class PushABox(Explorable):
     )
     reserve = (
         "calc(max(71.43cqw + 857px, 1102px) + 0.9 * var(--xp-touch))",
-        "calc(max(41.04cqw + 322px, 667px) + 1.38 * var(--xp-touch))",
+        "calc(max(41.04cqw + 323px, 667px) + 1.38 * var(--xp-touch))",
     )
 
     a = traitlets.Any().tag(sync=True, state=True)
