@@ -347,11 +347,14 @@ function resized(box, [i, j], dx, dy) {
   return next;
 }
 
-/** Pixels for a force: logarithmic, from 0 at 0.001 to `longest` at 1. */
-const arrowLength = (size, longest) => longest * clamp(1 + Math.log10(size) / 3, 0, 1.15);
-
 /** Where a force of this size is too small to draw: rounding, not mathematics. */
 const isZero = (value) => Math.abs(value) < 1e-12;
+
+/** Pixels for a force: logarithmic, from 0 at 0.001 to almost a unit of the stage at 1. */
+function arrowLength(value, scale) {
+  if (isZero(value)) return 0;
+  return Math.sign(value) * 0.95 * scale * clamp(1 + Math.log10(Math.abs(value)) / 3, 0, 1.15);
+}
 
 function strength(value) {
   const size = Math.abs(value);
@@ -364,10 +367,36 @@ function boxPath(box, scale) {
   return { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
 }
 
+/** The path of an arrow from `at` along the unit vector `way`; of length 0 it is a small circle. */
+function arrowPath([x, y], way, length) {
+  if (length === 0) return `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0`;
+  const [ux, uy] = way.map((part) => Math.sign(length) * part);
+  const tip = [x + length * way[0], y + length * way[1]];
+  const head = Math.min(7, Math.abs(length));
+  const wing = (side) => `${tip[0] - head * ux - side * uy} ${tip[1] - head * uy + side * ux}`;
+  return `M${x} ${y}L${tip.join(" ")}M${wing(5)}L${tip.join(" ")}L${wing(-5)}`;
+}
+
+/** What a loss looks at beside the boxes, named and as a path: hull, inner boxes, corners. */
+function aidOf(kind, a, b, scale) {
+  const outline = (box, out) => {
+    const { x, y, width, height } = boxPath(box, scale);
+    return `M${x - out} ${y - out}h${width + 2 * out}v${height + 2 * out}h${-width - 2 * out}z`;
+  };
+  const corner = (box, i) => `${box[i] * scale} ${box[i + 1] * scale}`;
+  if (kind === "iou" || kind === "alpha_iou") return ["", ""];
+  if (kind === "inner_iou") return ["inner", outline(inner(a), 0) + outline(inner(b), 0)];
+  if (kind === "mpdiou") {
+    const lines = [0, 2].map((i) => `M${corner(a, i)}L${corner(b, i)}`);
+    return ["d₁, d₂", lines.join("")];
+  }
+  const hull = [Math.min, Math.min, Math.max, Math.max].map((end, i) => end(a[i], b[i]));
+  return ["C hull", outline(hull, 5)]; // just outside the boxes' own lines
+}
+
 function render({ model, el }) {
-  const initial = Object.fromEntries(
-    ["a", "b", "kind", "coordinates", ...Object.keys(CONCERNED), "step"].map((key) => [key, model.get(key)]),
-  );
+  const keys = ["a", "b", "kind", "coordinates", ...Object.keys(CONCERNED), "step"];
+  const initial = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
   const state = { ...initial };
   let scale = 60; // pixels a unit
   let painted = ""; // what the heat map shows, to paint it only when that changes
@@ -460,13 +489,15 @@ function render({ model, el }) {
     onSelect: (kind) => change({ kind }),
   });
   const math = (text) => element("i", {}, text);
-  const sub = (letter, index) => [math(letter), element("sub", {}, math(index)), "²"];
+  const side = (index) => [math("c"), element("sub", {}, math(index)), "²"];
   const toggles = {
     detach_enclosing: toggle(
-      ["detach the hull (|", math("C"), "|, ", math("c"), "², ", ...sub("c", "w"), ", ", ...sub("c", "h"), ")"],
+      ["detach the hull (|", math("C"), "|, ", math("c"), "², ", ...side("w"), ", ", ...side("h"), ")"],
       (checked) => change({ detach_enclosing: checked }),
     ),
-    detach_alpha: toggle(["detach ", math("α"), " (CIoU)"], (checked) => change({ detach_alpha: checked })),
+    detach_alpha: toggle(["detach ", math("α"), " (CIoU)"], (checked) =>
+      change({ detach_alpha: checked }),
+    ),
     detach_focus: toggle(
       ["detach the focus ", math("J"), element("sup", {}, math("γ")), " (Focal-EIoU)"],
       (checked) => change({ detach_focus: checked }),
@@ -637,85 +668,72 @@ function render({ model, el }) {
     handles[name].size.describe(w, `width ${format(w)}, height ${format(h)}`);
   }
 
-  /** What the chosen loss looks at beside the boxes: the hull, the inner boxes, the corners. */
   function drawAid() {
-    const { kind, a, b } = state;
-    const outline = (box, out = 0) => {
-      const { x, y, width, height } = boxPath(box, scale);
-      return `M${x - out} ${y - out}h${width + 2 * out}v${height + 2 * out}h${-width - 2 * out}z`;
-    };
-    const hull = [Math.min, Math.min, Math.max, Math.max].map((end, i) => end(a[i], b[i]));
-    const corner = (box, i) => `${box[i] * scale} ${box[i + 1] * scale}`;
-    const [name, d] =
-      kind === "inner_iou"
-        ? ["inner", outline(inner(a)) + outline(inner(b))]
-        : kind === "mpdiou"
-          ? ["d₁, d₂", [0, 2].map((i) => `M${corner(a, i)}L${corner(b, i)}`).join("")]
-          : kind === "iou" || kind === "alpha_iou"
-            ? ["", ""]
-            : ["C hull", outline(hull, 5)]; // just outside the boxes' own lines
+    const [name, d] = aidOf(state.kind, state.a, state.b, scale);
     set(aid, { d });
     aidKey.textContent = name;
   }
 
   /** An arrow in pixels from `at` along the unit vector `way`, with `text`, if any, at `place`. */
-  function arrow(name, value, at, way, text, place) {
-    const d = isZero(value) ? `M${at[0] - 3.5} ${at[1]}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0` : shaft();
-    function shaft() {
-      const length = arrowLength(Math.abs(value), 0.95 * scale);
-      const [ux, uy] = way.map((part) => Math.sign(value) * part);
-      const [x, y] = [at[0] + length * ux, at[1] + length * uy];
-      const head = Math.min(7, length);
-      const wing = (side) => `${x - head * ux - side * 5 * uy} ${y - head * uy + side * 5 * ux}`;
-      return `M${at.join(" ")}L${x} ${y}M${wing(1)}L${x} ${y}L${wing(-1)}`;
-    }
+  function arrow(name, value, { at, way, text, place }) {
+    const d = arrowPath(at, way, arrowLength(value, scale));
     const [halo, line] = ["xp-arrow-halo", "xp-arrow"].map((kind) => shape("path", { class: kind, d }));
     const label = text ? [shape("text", { class: "xp-arrow-text", ...place }, text)] : [];
     return shape("g", { "data-force": name, "data-value": value }, halo, line, ...label);
   }
 
-  /** Where a label of this text fits beside the edge `i` of A whose arrow, in pixels, starts at `at`. */
+  /** Where a label fits beside the edge `i` of A whose arrow starts at `at` and is `length` long. */
   function beside(i, at, length, text) {
     const outward = i < 2 ? -1 : 1;
     const out = Math.max(0, outward * length);
     const [x, y] = [at[0] + outward * (out + 8), at[1] + outward * (out + 12)];
     if (i % 2) return { x: at[0], y: clamp(y, 10, HEIGHT * scale - 10), "text-anchor": "middle" };
     const end = x + outward * 7.5 * text.length;
-    if (end >= 0 && end <= WIDTH * scale) return { x, y: at[1], "text-anchor": outward > 0 ? "start" : "end" };
-    // The stage ends there: above the arrow.
-    return { x: clamp(at[0] + length / 2, 24, WIDTH * scale - 24), y: at[1] - 14, "text-anchor": "middle" };
+    const fits = end >= 0 && end <= WIDTH * scale;
+    return fits
+      ? { x, y: at[1], "text-anchor": outward > 0 ? "start" : "end" }
+      : { x: clamp(at[0] + length / 2, 24, WIDTH * scale - 24), y: at[1] - 14, "text-anchor": "middle" };
+  }
+
+  /** The arrow of the edge `i` of A, at a share of the edge's length. */
+  function edgeArrow(i, name, value, text, share) {
+    const place = (low, high) => scale * (low + share * (high - low));
+    const [x1, y1, x2, y2] = state.a;
+    const at = i % 2 ? [place(x1, x2), scale * state.a[i]] : [scale * state.a[i], place(y1, y2)];
+    const way = i % 2 ? [0, 1] : [1, 0];
+    return arrow(name, value, { at, way, text, place: beside(i, at, arrowLength(value, scale), text) });
+  }
+
+  /** The arrow from A's center, of a force [x, y]. */
+  function centerArrow(force) {
+    const size = Math.hypot(...force);
+    const way = isZero(size) ? [1, 0] : force.map((part) => part / size);
+    const at = [0, 1].map((k) => (scale * (state.a[k] + state.a[k + 2])) / 2);
+    const out = arrowLength(size, scale) + 10;
+    const place = {
+      x: clamp(at[0] + out * way[0], 24, WIDTH * scale - 24),
+      y: clamp(at[1] + 1.4 * out * way[1], 10, HEIGHT * scale - 10),
+      "text-anchor": Math.abs(way[0]) < 0.4 ? "middle" : way[0] > 0 ? "start" : "end",
+    };
+    return arrow("center", size, { at, way, text: strength(size), place });
   }
 
   function drawForces() {
     const f = force();
-    const [x1, y1, x2, y2] = state.a.map((value) => value * scale);
-    const long = (value) => Math.sign(value) * arrowLength(Math.abs(value), 0.95 * scale);
-    const ways = [[1, 0], [0, 1]];
-    const edge = (i, name, value, text, share) => {
-      const at = i % 2 ? [x1 + share * (x2 - x1), i < 2 ? y1 : y2] : [i < 2 ? x1 : x2, y1 + share * (y2 - y1)];
-      const length = isZero(value) ? 0 : long(value);
-      return arrow(name, value, at, ways[i % 2], text, text && beside(i, at, length, text));
-    };
     if (state.coordinates === "xyxy") {
-      arrows.replaceChildren(...f.map((value, i) => edge(i, EDGES[i], value, strength(value), 0.5)));
+      const onEdges = f.map((value, i) => edgeArrow(i, EDGES[i], value, strength(value), 0.5));
+      arrows.replaceChildren(...onEdges);
       return;
     }
-    // The size's arrows stand off the middle, where the center's may pass.
-    const [fx, fy, fw, fh] = byCenter(f);
-    const size = Math.hypot(fx, fy);
-    const way = isZero(size) ? [1, 0] : [fx / size, fy / size];
-    const at = [(x1 + x2) / 2, (y1 + y2) / 2];
-    const out = (isZero(size) ? 0 : long(size)) + 10;
-    const [x, y] = [at[0] + out * way[0], at[1] + out * way[1] * 1.4];
-    const anchor = Math.abs(way[0]) < 0.4 ? "middle" : way[0] > 0 ? "start" : "end";
-    const pair = (i, name, value) =>
-      isZero(value)
-        ? []
-        : [edge(i, "", -value, "", 0.8), edge(i + 2, name, value, `${name} ${strength(value)}`, 0.8)];
-    arrows.replaceChildren(
-      ...[...pair(0, "w", fw), ...pair(1, "h", fh)],
-      arrow("center", size, at, way, strength(size), { x, y, "text-anchor": anchor }),
-    );
+    // A size's force is drawn on both edges, off the middle, where the center's arrow may pass.
+    const [x, y, w, h] = byCenter(f);
+    const sizes = Object.entries({ w, h }).filter(([, value]) => !isZero(value));
+    const onEdges = sizes.flatMap(([name, value]) => {
+      const i = name === "w" ? 0 : 1;
+      const named = edgeArrow(i + 2, name, value, `${name} ${strength(value)}`, 0.8);
+      return [edgeArrow(i, "", -value, "", 0.8), named];
+    });
+    arrows.replaceChildren(...onEdges, centerArrow([x, y]));
   }
 
   function drawTrails() {
