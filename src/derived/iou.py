@@ -20,21 +20,26 @@ At the edges, what the mathematics says, with a finite gradient:
   of the intersection is 0.
 """
 
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
 from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
 
 __all__ = ["area", "box_loss", "ciou", "diou", "eiou", "from_cxcywh", "giou", "iou", "pairwise"]
 __all__ += ["regression_cases", "regression_descent", "regression_slope"]
+__all__ += ["gwd", "kld", "rotated_corners", "rotated_iou"]
+__all__ += ["average_precision", "coco_map", "nms"]
 
 Kind = Literal["iou", "giou", "diou", "ciou", "eiou"]
 Relative = Literal["focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou"]
 Reduction = Literal["mean", "sum", "none"]
+_KINDS, _RELATIVES = get_args(Kind), get_args(Relative)
 Coordinates = tuple[Tensor, ...]  # x1, y1, x2, y2, each of a shape that broadcasts with the other's
 
 _CPU_BLOCK = 2**16  # pairs at a time: what is computed on the way then stays in the cache
@@ -164,12 +169,12 @@ def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*
 
     $\Delta w,\Delta h$ are the differences of the sizes, $c_w\times c_h$ is the size of the smallest
     box around both; the values lie in (-9/4, 1] (iou-eiou-range). Shapes and errors as for `iou`.
-    Source: Zhang et al. (2022), equation 9.
+    Source: Zhang et al. (2022).
     """
     return _elementwise("eiou", a, b)
 
 
-@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(get_args(Kind)))
+@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(_KINDS))
 def pairwise(
     a: Real[Tensor, "n 4"], b: Real[Tensor, "m 4"], kind: Kind = "iou"
 ) -> Float[Tensor, "n m"]:
@@ -192,11 +197,11 @@ def pairwise(
     return matrix
 
 
-def _at_least(least: float | int, why: str) -> Callable[[str, object], None]:
+def _at_least(least: numbers.Real, why: str) -> Callable[[str, object], None]:
     """Return a check that a number is finite and at least `least`."""
 
     def check(name: str, value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not number or not least <= value < torch.inf:
             raise ValueError(f"{name}: expected a number of at least {least:g}{why}, got {value!r}")
 
@@ -208,7 +213,7 @@ def _image_size(arguments: dict[str, Any]) -> None:
     size = arguments["image_size"]
     if arguments["kind"] == "mpdiou":
         pair = isinstance(size, tuple | list) and len(size) == 2
-        if not pair or not all(isinstance(side, int | float) for side in size):
+        if not pair or not all(isinstance(side, numbers.Real) for side in size):
             raise ValueError(f"image_size: expected (width, height) for mpdiou, got {size!r}")
         if not all(0 < side < torch.inf for side in size):
             raise ValueError(f"image_size: expected positive finite sides, got {size!r}")
@@ -219,7 +224,7 @@ def _image_size(arguments: dict[str, Any]) -> None:
     _image_size,
     pred=_boxes,
     target=_boxes,
-    kind=one_of(get_args(Kind) + get_args(Relative)),
+    kind=one_of(_KINDS + _RELATIVES),
     alpha=_at_least(1, ", below which the slope at J = 0 is infinite"),
     gamma=_at_least(0, ""),
     ratio=_at_least(0.01, ""),
@@ -233,10 +238,10 @@ def box_loss(
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
     detach_focus: bool = True,
-    alpha: float | int = 3.0,
-    gamma: float | int = 0.5,
-    ratio: float | int = 0.75,
-    image_size: Sequence[float | int] | None = None,
+    alpha: numbers.Real = 3.0,
+    gamma: numbers.Real = 0.5,
+    ratio: numbers.Real = 0.75,
+    image_size: Sequence[numbers.Real] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "*#n"] | Float[Tensor, ""]:
     r"""Return the loss of predicted against target boxes, 0 for identical ones.
@@ -274,7 +279,7 @@ def box_loss(
     work, result = _dtypes(pred, target)
     a, b = _coordinates(pred, work), _coordinates(target, work)
     hull = {"detach_enclosing": detach_enclosing}
-    if kind in get_args(Kind):
+    if kind in _KINDS:
         loss = 1 - _similarity(kind, a, b, detach_alpha=detach_alpha, **hull)
     else:
         powers = {"alpha": alpha, "gamma": gamma, "detach_focus": detach_focus}
@@ -458,10 +463,10 @@ def _relative_loss(
     *,
     detach_enclosing: bool,
     detach_focus: bool,
-    alpha: float | int,
-    gamma: float | int,
-    ratio: float | int,
-    image_size: Sequence[float | int] | None,
+    alpha: numbers.Real,
+    gamma: numbers.Real,
+    ratio: numbers.Real,
+    image_size: Sequence[numbers.Real] | None,
 ) -> Tensor:
     """Return the loss of one of the relatives for boxes given by their coordinates."""
     # iou-inner
@@ -500,7 +505,7 @@ def _relative_loss(
     return 1 - j + (distance + shape) / 2
 
 
-def _scaled(box: Coordinates, ratio: float | int) -> Coordinates:
+def _scaled(box: Coordinates, ratio: numbers.Real) -> Coordinates:
     """Return boxes scaled about their centers."""
     x1, y1, x2, y2 = box
     dx, dy = (1 - ratio) / 2 * (x2 - x1), (1 - ratio) / 2 * (y2 - y1)
@@ -544,3 +549,482 @@ def _dtypes(*tensors: Tensor) -> tuple[torch.dtype, torch.dtype]:
         result = torch.promote_types(result, tensor.dtype)
     integers = any(not tensor.is_floating_point() for tensor in tensors)
     return torch.float64 if integers else result, result
+
+
+# Rotated boxes -----------------------------------------------------------------------------------
+
+
+def _rotated_boxes(name: str, value: object) -> None:
+    """Refuse what doesn't hold (cx, cy, w, h, theta); look at the values only if checked."""
+    real_tensor(name, value)
+    if value.shape[-1:] != (5,):
+        raise ValueError(f"{name}: expected shape (..., 5), got {tuple(value.shape)}")
+    if checks_values():
+        size = value.detach()[..., 2:4]
+        _refuse(name, value, ~(value.isfinite().all(-1) & (size >= 0).all(-1)), "at least 0")
+
+
+def _solid_rotated_boxes(name: str, value: object) -> None:
+    """Refuse rotated boxes without area, too: their Gaussian has no density."""
+    _rotated_boxes(name, value)
+    if checks_values():
+        _refuse(name, value, ~(value.detach()[..., 2:4] > 0).all(-1), "more than 0")
+
+
+def _refuse(name: str, boxes: Tensor, wrong: Tensor, least: str) -> None:
+    """Raise a `ValueError` that shows the first of the wrong rotated boxes, if there are any."""
+    if wrong.any():
+        index = tuple(wrong.nonzero()[0].tolist())
+        place = f"{name}[{', '.join(map(str, index))}]" if index else name
+        raise ValueError(
+            f"{place} = {tuple(boxes[index].tolist())}: expected (center x, center y, width, "
+            f"height, angle in radians), finite and with sizes of {least}"
+        )
+
+
+_ROTATED_HINT = "For every box of one list with every box of another, pass a[:, None] and b."
+_two_rotated = (broadcastable("a", "b", hint=_ROTATED_HINT),)
+
+
+@validated(boxes=_rotated_boxes)
+def rotated_corners(boxes: Real[Tensor, "*n 5"]) -> Float[Tensor, "*n 4 2"]:
+    """Return the corners of rotated boxes, (-w/2, -h/2) first, then around from x toward y.
+
+    Boxes are (center x, center y, width, height, angle), the angle in radians, from the x axis
+    toward the y axis: counterclockwise where y points up, clockwise in an image.
+
+    Shapes: `(..., 5)` to `(..., 4, 2)`.
+
+    Raises:
+        ValueError: for a wrong shape or dtype, NaN, infinity, a negative width or height.
+    """
+    work, result = _dtypes(boxes)
+    x, y, width, height, angle = boxes.to(work)[..., None].unbind(-2)
+    return torch.stack(_corners(x, y, width, height, angle), dim=-1).to(result)
+
+
+@validated(*_two_rotated, a=_rotated_boxes, b=_rotated_boxes)
+def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#n"]:
+    """Return the intersection over union of rotated boxes (cx, cy, w, h, angle in radians).
+
+    Seen from A, whose sides then lie along the axes, B is cut by one side of A after the other
+    (Sutherland and Hodgman, 1974); the area of what is left is that of a polygon (iou-shoelace).
+    Boxes equal number for number have an IoU of exactly 1, with gradient 0 up to rounding.
+
+    Shapes: `(..., 5)` and `(..., 5)`, whose leading dimensions broadcast, to `(...)`.
+    Differentiable, by autograd.
+
+    Raises:
+        ValueError: for a wrong shape or dtype, NaN, infinity, a negative width or height.
+    """
+    work, result = _dtypes(a, b)
+    a_width, a_height, b_width, b_height, *place = _seen_from(a.to(work), b.to(work))
+    x, y = _corners(*place[:2], b_width, b_height, place[2])
+    for half_side in (a_width / 2, a_height / 2) * 2:
+        x, y = _cut(x, y, half_side)
+        x, y = y, -x  # a quarter turn: the next side of A is now at the right
+    intersection = _shoelace(x, y)
+    union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
+    equal = (a == b).all(-1) & (union < _tiny(union))  # 1 for equal boxes without area
+    return (_ratio(intersection, union) + equal).to(result)
+
+
+@validated(*_two_rotated, a=_rotated_boxes, b=_rotated_boxes)
+def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#n"]:
+    r"""Return the squared 2-Wasserstein distance of the Gaussians of rotated boxes (iou-gwd).
+
+    A box's Gaussian has its center as mean and $R\,\mathrm{diag}(w^2,h^2)\,R^\top/4$ as covariance.
+    With $\delta$ the difference of the angles, $p=w_1w_2+h_1h_2$ and $q=w_1h_2+h_1w_2$, the general
+    formula is
+    $|\Delta|^2+|\Delta s|^2/4+\frac12\big(p-\sqrt{p^2\cos^2\delta+q^2\sin^2\delta}\big)$.
+    So it is 0 for identical boxes, and the angle matters only if neither of them is a square.
+
+    Shapes and errors as for `rotated_iou`. Units: the square of the boxes'.
+    Source: Yang et al. (2021), "Rethinking rotated object detection with Gaussian Wasserstein
+    distance loss", which maps this distance to a loss in one of several ways.
+    """
+    work, result = _dtypes(a, b)
+    aw, ah, bw, bh, x, y, angle = (c[..., 0] for c in _seen_from(a.to(work), b.to(work)))
+    p, q = aw * bw + ah * bh, aw * bh + ah * bw
+    root = _hypot(p * angle.cos(), q * angle.sin())
+    # p - root, without a difference of nearly equal numbers
+    turned = angle.sin() ** 2 * (aw - ah) * (bw - bh) * _ratio((aw + ah) * (bw + bh), p + root)
+    return (x**2 + y**2 + ((aw - bw) ** 2 + (ah - bh) ** 2) / 4 + turned / 2).to(result)
+
+
+@validated(*_two_rotated, a=_solid_rotated_boxes, b=_solid_rotated_boxes)
+def kld(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#n"]:
+    r"""Return the Kullback-Leibler divergence of A's Gaussian from B's, KL(A || B) (iou-kld).
+
+    The Gaussians are those of `gwd`. The divergence is 0 for identical boxes, does not change under
+    an affine map of both, and is not symmetric.
+
+    Shapes as for `rotated_iou`. Source: Yang et al. (2021), "Learning high-precision bounding box
+    for rotated object detection via Kullback-Leibler divergence".
+
+    Raises:
+        ValueError: for a wrong shape or dtype, NaN, infinity, a width or height that isn't
+            positive.
+    """
+    work, result = _dtypes(a, b)
+    bw, bh, aw, ah, x, y, angle = (c[..., 0] for c in _seen_from(b.to(work), a.to(work)))
+    cos2, sin2 = angle.cos() ** 2, angle.sin() ** 2
+    distance = 4 * ((x / bw) ** 2 + (y / bh) ** 2)
+    along_w = (aw / bw) ** 2 * cos2 + (ah / bw) ** 2 * sin2
+    along_h = (aw / bh) ** 2 * sin2 + (ah / bh) ** 2 * cos2
+    return ((distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1).to(result)
+
+
+def _seen_from(a: Tensor, b: Tensor) -> Coordinates:
+    """Return A's and B's sizes, and B's center and angle as seen from A, each of shape (..., 1).
+
+    Only differences of centers and angles count, so nothing is lost far from the origin.
+    """
+    a_width, a_height, a_angle = a[..., 2:].split(1, dim=-1)
+    b_width, b_height, b_angle = b[..., 2:].split(1, dim=-1)
+    delta_x, delta_y = (b - a)[..., :2].split(1, dim=-1)
+    x = a_angle.cos() * delta_x + a_angle.sin() * delta_y
+    y = a_angle.cos() * delta_y - a_angle.sin() * delta_x
+    return a_width, a_height, b_width, b_height, x, y, b_angle - a_angle
+
+
+def _corners(
+    x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the x and the y of four corners, each (..., 4), from numbers of shape (..., 1)."""
+    u = width / 2 * width.new_tensor([-1, 1, 1, -1])
+    v = height / 2 * height.new_tensor([-1, -1, 1, 1])
+    cos, sin = angle.cos(), angle.sin()
+    return x + u * cos - v * sin, y + u * sin + v * cos
+
+
+def _cut(x: Tensor, y: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the part of convex polygons where x <= bound, as corners in order, (..., k + 2).
+
+    A convex polygon gains one corner at most, and another if it is convex but for rounding. What is
+    left over repeats the first corner, and if nothing is left of the polygon, all corners are 0.
+    """
+    room = bound - x
+    next_y, next_room = y.roll(-1, -1), room.roll(-1, -1)
+    inside = room >= 0
+    crosses = inside != (next_room >= 0)
+    share = room / (room - next_room).where(crosses, 1)
+    # Each corner is followed by the place where the edge that it begins crosses the line.
+    new_x = torch.stack([torch.minimum(x, bound), bound.expand_as(x)], -1).flatten(-2)
+    new_y = torch.stack([y, y + share * (next_y - y)], -1).flatten(-2)
+    kept = torch.stack([inside, crosses], -1).flatten(-2)
+    size = x.shape[-1] + 2
+    place = torch.where(kept, kept.cumsum(-1) - 1, size).clamp(max=size)  # the last is dropped
+    filled = torch.arange(size, device=x.device) < kept.sum(-1, keepdim=True)
+    packed = []
+    for corner in (new_x, new_y):
+        corner = corner.new_zeros(*corner.shape[:-1], size + 1).scatter(-1, place, corner)
+        packed.append(corner[..., :-1].where(filled, corner[..., :1]))
+    return packed[0], packed[1]
+
+
+def _shoelace(x: Tensor, y: Tensor) -> Tensor:
+    """Return the area of polygons from their corners (iou-shoelace), as seen from the first one."""
+    x, y = x - x[..., :1], y - y[..., :1]
+    return (x * y.roll(-1, -1) - x.roll(-1, -1) * y).sum(-1) / 2
+
+
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    """Return the length of (x, y), whose gradient at the origin is 0."""
+    origin = (x == 0) & (y == 0)
+    return torch.hypot(x.masked_fill(origin, 1), y).masked_fill(origin, 0)
+
+
+# Suppression and evaluation ----------------------------------------------------------------------
+
+# As COCO's evaluation computes them: some are one rounding above i/100, and 0.9 is below 0.9.
+_RECALLS = torch.from_numpy(numpy.linspace(0, 1, 101))
+_THRESHOLDS = torch.from_numpy(numpy.linspace(0.5, 0.95, 10))
+_AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
+_MOST = (1, 10, 100)  # detections of a class that count in an image
+_MATCH_BLOCK = 2**12  # pairs of image and class at a time
+_NEARLY_ONE = 1 - 1e-10  # asks no more of an overlap, as COCO's evaluation
+
+
+def _scores(name: str, value: object) -> None:
+    """Refuse what isn't a list of scores; NaN has no place in an order."""
+    real_tensor(name, value)
+    if value.ndim != 1:
+        raise ValueError(f"{name}: expected shape (number,), got {tuple(value.shape)}")
+    if checks_values() and value.isnan().any():
+        raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
+
+
+def _same_length(first: str, second: str) -> Callable[[dict[str, Any]], None]:
+    """Return a check that two tensors have the same number of rows."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        lengths = [len(arguments[name]) for name in (first, second)]
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"{first} and {second}: expected the same length, got {lengths[0]} and {lengths[1]}"
+            )
+
+    return check
+
+
+@validated(
+    _same_length("boxes", "scores"),
+    boxes=_list_of_boxes,
+    scores=_scores,
+    kind=one_of(_KINDS),
+)
+def nms(
+    boxes: Real[Tensor, "n 4"],
+    scores: Real[Tensor, "n"],
+    threshold: numbers.Real,
+    kind: Kind = "iou",
+) -> Int64[Tensor, "kept"]:
+    r"""Return which boxes survive non-maximum suppression, by falling score (iou-nms).
+
+    A box is kept if its similarity with every kept box of higher score is at most `threshold`; of
+    equal scores, the earlier box counts as the higher. With `kind="diou"` boxes with distant
+    centers are spared (iou-diou-nms).
+
+    Shapes: `(N, 4)` and `(N,)` to indices `(K,)`.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
+            reversed boxes.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    suppresses = (pairwise(boxes[order], boxes[order], kind) > threshold).triu(1).numpy(force=True)
+    kept = numpy.ones(len(order), dtype=bool)
+    for i in range(len(order)):
+        if kept[i]:
+            kept &= ~suppresses[i]
+    return order[torch.from_numpy(kept).to(order.device)]
+
+
+def _hits(name: str, value: object) -> None:
+    """Refuse what isn't a list of truth values."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.ndim != 1:
+        raise ValueError(f"{name}: expected a torch.Tensor of bool, of shape (number,)")
+
+
+@validated(_same_length("scores", "hits"), scores=_scores, hits=_hits, objects=count)
+def average_precision(
+    scores: Real[Tensor, "n"], hits: Bool[Tensor, "n"], objects: int
+) -> Float[Tensor, ""]:
+    r"""Return the average precision of scored detections, read at 101 recalls.
+
+    $\frac1{101}\sum_r\max_{k:\,r_k\ge r}p_k$ (iou-precision-envelope), with the precision $p_k$ and
+    the recall $r_k$ of the $k$ detections of highest score.
+
+    Args:
+        scores: one a detection; of equal scores, the earlier detection counts as the higher.
+        hits: which detections have found an object that none before them had found.
+        objects: how many there are to find.
+
+    Raises:
+        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects.
+    """
+    hits = hits[scores.argsort(descending=True, stable=True)]
+    return _precision_at_recalls(hits, ~hits, objects).mean()
+
+
+_KEYS = {  # what each image has, and what it may have
+    "detections": (("boxes", "scores", "labels"), ()),
+    "targets": (("boxes", "labels"), ("area", "crowd")),
+}
+
+
+def _images(name: str, value: object) -> None:
+    """Refuse what isn't a list with a mapping an image, as `coco_map` describes them."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: expected a list with a dict an image, got {type(value)}")  # noqa: TRY004
+    needed, optional = _KEYS[name]
+    for i, image in enumerate(value):
+        keys = set(image) if isinstance(image, Mapping) else set()
+        if not set(needed) <= keys or not keys <= {*needed, *optional}:
+            wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
+            got = ", ".join(map(str, image)) if keys else type(image).__name__
+            raise ValueError(f"{name}[{i}]: expected a dict of {wanted}; got {got}")
+        _list_of_boxes(f'{name}[{i}]["boxes"]', image["boxes"])
+        for key in sorted(keys - {"boxes"}):
+            _column(f'{name}[{i}]["{key}"]', key, image[key], len(image["boxes"]))
+
+
+def _column(name: str, key: str, value: object, rows: int) -> None:
+    """Refuse what isn't one number, label or truth value a box."""
+    if not isinstance(value, Tensor) or value.shape != (rows,):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name}: expected shape ({rows},), got {got}")
+    if key == "labels" and (value.is_floating_point() or value.dtype == torch.bool):
+        raise ValueError(f"{name}: expected integers, got {value.dtype}")
+    if key in ("scores", "area"):
+        _scores(name, value)
+
+
+def _same_number_of_images(arguments: dict[str, Any]) -> None:
+    numbers_of_images = len(arguments["detections"]), len(arguments["targets"])
+    if numbers_of_images[0] != numbers_of_images[1]:
+        raise ValueError(
+            "detections and targets: expected as many images, got "
+            f"{numbers_of_images[0]} and {numbers_of_images[1]}"
+        )
+
+
+@validated(_same_number_of_images, detections=_images, targets=_images)
+def coco_map(
+    detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """Return the figures of merit of the COCO evaluation of boxes (iou-coco-ap).
+
+    Both arguments hold one mapping an image, with tensors of the same number of rows:
+
+    - detections: `boxes` (n, 4), `scores` (n,), `labels` (n,);
+    - targets: `boxes` (m, 4), `labels` (m,), and if wanted `area` (m,), by default the boxes', and
+      `crowd` (m,), true for regions in which any number of detections is neither right nor wrong.
+
+    Labels are integers. The 100 detections of highest score count in each image and class; of equal
+    scores, the earlier image and then the earlier detection comes first.
+
+    Returns:
+        AP, AP50, AP75; APs, APm, APl for objects below 32², below 96² and above; AR1, AR10, AR100
+        for 1, 10 and 100 detections an image and class; ARs, ARm, ARl. NaN where there are no such
+        objects.
+
+    Raises:
+        ValueError: for lists of different lengths, a missing or unknown key, a wrong shape or
+            dtype, NaN, infinity (in boxes), reversed boxes.
+
+    Source: Lin et al. (2014); the protocol is that of its reference implementation, pycocotools.
+    """
+    classes = torch.cat([torch.empty(0).long()] + [t["labels"].long().cpu() for t in targets])
+    classes = classes.unique()
+    found = _in_order(detections, classes, by_score=True)
+    objects = _in_order(targets, classes, by_score=False)
+    matched, ignored, counted = _match(found, objects, len(classes))
+
+    precision = torch.full((len(classes), len(_AREAS), len(_THRESHOLDS), 101), torch.nan).double()
+    recall = torch.full((len(classes), len(_MOST), len(_AREAS), len(_THRESHOLDS)), torch.nan)
+    recall = recall.double()
+    label, rank = found["group"] % max(1, len(classes)), found["rank"]
+    by_score = found["score"].argsort(descending=True, stable=True)
+    for c in range(len(classes)):
+        those = by_score[label[by_score] == c]
+        true, false = matched[..., those] & ~ignored[..., those], ~(matched | ignored)[..., those]
+        some = counted[c] > 0  # of the four ranges of area, those with objects to find
+        number = counted[c, some, None, None]
+        precision[c, some] = _precision_at_recalls(true[some], false[some], number)
+        for m, most in enumerate(_MOST):
+            first = true[some][..., rank[those] < most]
+            recall[c, m, some] = first.sum(-1) / number[..., 0]
+
+    result = {"AP": precision[:, 0], "AP50": precision[:, 0, 0], "AP75": precision[:, 0, 5]}
+    result |= {f"AP{size}": precision[:, a] for a, size in enumerate(_AREAS) if size}
+    result |= {f"AR{most}": recall[:, m, 0] for m, most in enumerate(_MOST)}
+    result |= {f"AR{size}": recall[:, -1, a] for a, size in enumerate(_AREAS) if size}
+    return {name: values.nanmean().item() for name, values in result.items()}
+
+
+def _in_order(
+    images: Sequence[Mapping[str, Tensor]], classes: Tensor, *, by_score: bool
+) -> dict[str, Tensor]:
+    """Return the boxes of all images by group, a pair of image and class, and by falling score.
+
+    Of each group the first 100 by score, or all. Boxes of other classes are left out.
+    """
+    rows = [_rows(i, image) for i, image in enumerate(images)]
+    rows.append(_rows(0, {"boxes": torch.empty(0, 4), "labels": torch.empty(0)}))
+    table = {name: torch.cat([row[name] for row in rows]) for name in rows[-1]}
+    label = torch.searchsorted(classes, table["label"])
+    known = torch.isin(table["label"], classes)
+    table["group"] = table["image"] * len(classes) + label
+    order = known.nonzero()[:, 0]
+    if by_score:
+        order = order[table["score"][order].argsort(descending=True, stable=True)]
+    order = order[table["group"][order].argsort(stable=True)]
+    group = table["group"][order]
+    rank = torch.arange(len(order)) - torch.searchsorted(group, group)
+    kept = rank < _MOST[-1] if by_score else torch.ones_like(rank, dtype=torch.bool)
+    return {name: column[order[kept]] for name, column in table.items()} | {"rank": rank[kept]}
+
+
+def _rows(number: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what counts of an image's boxes, on the CPU and in double precision."""
+    boxes = image["boxes"].detach().double().cpu()
+    own_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return {
+        "box": boxes,
+        "label": image["labels"].long().cpu(),
+        "image": torch.full((len(boxes),), number),
+        "score": image.get("scores", own_area).detach().double().cpu(),
+        "area": image.get("area", own_area).detach().double().cpu(),
+        "crowd": image.get("crowd", torch.zeros(len(boxes))).bool().cpu(),
+    }
+
+
+def _match(
+    found: dict[str, Tensor], objects: dict[str, Tensor], classes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which detections have matched and which don't count, and how many objects do.
+
+    Shapes: two of `(ranges of area, thresholds, detections)`, and `(classes, ranges of area)`.
+    """
+    least, most = torch.tensor(list(_AREAS.values())).double()[..., None].unbind(1)
+    outside = (objects["area"] < least) | (objects["area"] > most)
+    passed_over = outside | objects["crowd"]
+    counted = torch.zeros(classes, len(_AREAS)).double()
+    counted.index_add_(0, objects["group"] % max(1, classes), (~passed_over).double().T)
+
+    matched = torch.zeros(len(_AREAS), len(_THRESHOLDS), len(found["box"]), dtype=torch.bool)
+    ignored = matched.clone()
+    group, width = objects["group"].unique_consecutive(return_counts=True)
+    first_object = width.cumsum(0) - width
+    first = torch.searchsorted(found["group"], group)
+    depth = torch.searchsorted(found["group"], group, right=True) - first
+    # Groups of much the same number of objects together, in each block the deepest first.
+    for block in (width * 1000 - depth).argsort().split(_MATCH_BLOCK):
+        block = block[depth[block].argsort(descending=True)]
+        block = block[depth[block] > 0]
+        if not len(block):
+            continue
+        # The last object first, as of equal overlaps the last one wins.
+        column = width[block, None] - 1 - torch.arange(int(width[block].max()))
+        exists = column >= 0
+        column = first_object[block, None] + column.clamp(min=0)
+        place = objects["box"][column].unbind(-1)
+        crowd, pass_over = objects["crowd"][column], passed_over[:, column][:, None]
+        free = exists.expand(len(_AREAS), len(_THRESHOLDS), *exists.shape).clone()
+        for step in range(int(depth[block].max())):
+            n = int((depth[block] > step).sum())
+            which = first[block[:n]] + step
+            pair = _pair(found["box"][which, None].unbind(-1), tuple(c[:n] for c in place))
+            shared = pair.overlap_x.relu() * pair.overlap_y.relu()
+            own = _ratio(shared, pair.a_width * pair.a_height)
+            overlap = torch.where(crowd[:n], own, pair.j)
+            enough = overlap >= _THRESHOLDS.clamp(max=_NEARLY_ONE)[:, None, None]
+            # An object that counts comes before one that doesn't, however little it overlaps.
+            value = torch.where(pass_over[:, :, :n], overlap * 2.0**-20, overlap)
+            value = value.where(enough & free[:, :, :n], -1)
+            best, choice = value.max(-1)
+            hit = best > 0
+            choice = choice[..., None]
+            matched[..., which] = hit
+            ignored[..., which] = (
+                hit & pass_over[:, :, :n].expand_as(value).gather(-1, choice)[..., 0]
+            )
+            takes = hit[..., None] & ~crowd[:n].expand_as(value).gather(-1, choice)
+            free[:, :, :n].scatter_(-1, choice, free[:, :, :n].gather(-1, choice) & ~takes)
+    small_or_large = (found["area"] < least) | (found["area"] > most)
+    return matched, ignored | (~matched & small_or_large[:, None]), counted
+
+
+def _precision_at_recalls(true: Tensor, false: Tensor, objects: Tensor | int) -> Tensor:
+    """Return the best precision at each of the 101 recalls or above, 0 where none is reached.
+
+    `true` and `false`, (..., n), say of the detections by falling score which count as right and
+    which as wrong.
+    """
+    right = true.cumsum(-1).double()
+    precision = right / (right + false.cumsum(-1)).clamp(min=1)
+    best = torch.nn.functional.pad(precision, (0, 1)).flip(-1).cummax(-1).values.flip(-1)
+    recalls = _RECALLS.to(right.device).expand(*right.shape[:-1], -1).contiguous()
+    return best.gather(-1, torch.searchsorted(right / objects, recalls))
