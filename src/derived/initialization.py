@@ -393,15 +393,18 @@ def softmax_jacobian_norm(p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch
     $\|J\|_F^2=\sum_ip_i^2-2\sum_ip_i^3+\big(\sum_ip_i^2\big)^2$
     (initialization-softmax-jacobian), where $J_{ij}=p_i(\delta_{ij}-p_j)$.
 
-    Shapes: `(..., n)` to `(...)`. It is computed in float64, where a norm below 1e-8 is rounding.
+    Shapes: `(..., n)` to `(...)`. It is computed in float64, and in such an order that a norm
+    near 0, of a p that is nearly one-hot, keeps its digits.
 
     Raises:
         ValueError: for what isn't floating point numbers of at least 0 that add up to 1.
     """
-    square = p.double().square()
-    purity = square.sum(-1)
-    squared = purity - 2 * (square * p).sum(-1) + purity**2
-    return squared.clamp(min=0).sqrt().to(torch.promote_types(p.dtype, torch.float32))
+    m, place = p.double().max(-1, keepdim=True)
+    others = p.double().scatter(-1, place, 0)  # then 1 - m is their sum, and nothing cancels
+    s1, s2, s3 = (others.pow(k).sum(-1) for k in (1, 2, 3))
+    m2 = m.squeeze(-1) ** 2
+    squared = m2 * s1**2 + (1 + 2 * m2) * s2 - 2 * s3 + s2**2
+    return squared.sqrt().to(torch.promote_types(p.dtype, torch.float32))
 
 
 # Depth
