@@ -39,6 +39,20 @@ export function signed(value, digits = 2) {
   return value > 0 && Number(text) !== 0 ? `+${text}` : text;
 }
 
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
+/** Write a number with two significant digits, a very small or large one as a power of ten. */
+export function significant(value) {
+  if (value === 0 || !Number.isFinite(value)) return String(value);
+  const [mantissa, exponent] = value.toExponential(0).split("e");
+  if (exponent < -4 || exponent > 4) {
+    const power = [...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join("");
+    return `${mantissa.replace("-", "−")}·10${exponent < 0 ? "⁻" : ""}${power}`;
+  }
+  const size = Math.abs(value);
+  return format(value, clamp(1 - Math.floor(Math.log10(size)), 0, 20));
+}
+
 export function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }
