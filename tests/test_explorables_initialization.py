@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from explorables_numbers import mulberry32, normals, temperature_draws
+from explorables_numbers import temperature as expected_table
 from test_explorables import node, now
 
 from derived.explorables import AttentionTemperature, module_source
@@ -21,24 +23,6 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
     torch.testing.assert_close(
         torch.tensor(ours, dtype=torch.float64), theirs, rtol=rtol, atol=atol
     )
-
-
-def mulberry32(seed, count):
-    """The generator as its author gives it, in Python's integers."""
-    mask = 2**32 - 1
-    numbers = []
-    for _ in range(count):
-        seed = (seed + 0x6D2B79F5) & mask
-        t = ((seed ^ seed >> 15) * (seed | 1)) & mask
-        t ^= (t + ((t ^ t >> 7) * (t | 61) & mask)) & mask
-        numbers.append(((t ^ t >> 14) + 0.5) / 2**32)
-    return np.array(numbers)
-
-
-def mulberry_normals(seed, count):
-    radius, turn = mulberry32(seed, count).reshape(-1, 2).T
-    z = np.sqrt(-2 * np.log(radius)) * np.exp(2j * np.pi * turn)
-    return np.stack([z.real, z.imag], 1).reshape(-1)
 
 
 # --------------------------------------------------------------------------------- temperature
@@ -69,8 +53,19 @@ def temperature(tmp_path_factory):
 
 def test_the_draws_are_the_stated_generators(temperature):
     assert (temperature["draws"], temperature["keys"]) == (DRAWS, MOST_KEYS)
-    expected = mulberry_normals(1, DRAWS * MOST_KEYS)
+    expected = normals(1, DRAWS * MOST_KEYS)
     np.testing.assert_allclose(temperature["sample"], expected, rtol=0, atol=1e-12)
+
+
+def test_the_generator_is_its_authors():
+    """One number at a time, in Python's integers, as mulberry32 is published."""
+    state, numbers = 12345, []
+    for _ in range(100):
+        state = (state + 0x6D2B79F5) % 2**32
+        t = (state ^ state >> 15) * (state | 1) % 2**32
+        t ^= (t + (t ^ t >> 7) * (t | 61)) % 2**32
+        numbers.append(((t ^ t >> 14) % 2**32 + 0.5) / 2**32)
+    assert mulberry32(12345, 100).tolist() == numbers
 
 
 def test_the_draws_look_normal(temperature):
@@ -101,7 +96,7 @@ def test_entropy_and_jacobian_are_pythons(temperature, which):
 
 
 def test_averages_over_the_draws_are_pythons(temperature):
-    sample = torch.tensor(temperature["sample"], dtype=torch.float64).reshape(DRAWS, MOST_KEYS)
+    sample = temperature_draws()
     for found, (n, sigma) in zip(
         temperature["averages"], temperature["given_averages"], strict=True
     ):
@@ -142,22 +137,13 @@ def row(tab, value, name):
     return float(tab.locator(f'tr[data-kind="{value}"][data-mean]').get_attribute(f"data-{name}"))
 
 
-def agrees_with_python(tab, temperature):
+def agrees_with_python(tab):
     """Compare the table with `derived.initialization` in the state shown; return that state."""
     state = now(tab)
     assert AttentionTemperature(**state).state() == state
-    sample = torch.tensor(temperature["sample"], dtype=torch.float64).reshape(DRAWS, MOST_KEYS)
-    for exponent in (0, 0.5, 1):
-        sigma = AttentionTemperature(**{**state, "exponent": exponent}).sigma
-        p = (sigma * sample[:, : state["n"]]).softmax(1)
-        gradient = softmax_jacobian_norm(p) * sigma / state["sigma_q"]
-        assert row(tab, exponent, "sigma") == pytest.approx(sigma, rel=1e-12)
-        assert row(tab, exponent, "mean") == pytest.approx(gradient.mean().item(), rel=1e-9)
-        assert row(tab, exponent, "median") == pytest.approx(
-            gradient.quantile(0.5).item(), rel=1e-9
-        )
-        entropy = torch.special.entr(p).sum(1).mean().item()
-        assert row(tab, exponent, "entropy") == pytest.approx(entropy, abs=1e-9)
+    for exponent, numbers in expected_table(state).items():
+        shown = {name: row(tab, exponent, name) for name in numbers}
+        assert shown == pytest.approx(numbers, rel=1e-9, abs=1e-15)
     return state
 
 
@@ -175,24 +161,24 @@ def grab(tab):
     return x, y
 
 
-def test_the_temperatures_default_state_makes_the_point(show, temperature):
+def test_the_temperatures_default_state_makes_the_point(show):
     """Unscaled, two keys are heard and the gradient is larger, not smaller, than with 1/√d."""
     tab = show(figure=AttentionTemperature)
-    agrees_with_python(tab, temperature)
+    agrees_with_python(tab)
     assert np.exp(row(tab, 0, "entropy")) < 3 and np.exp(row(tab, 0.5, "entropy")) > 300
     assert row(tab, 0, "mean") > 20 * row(tab, 0.5, "mean")
     text = tab.locator(".explorable-live").inner_text()
     assert "σ = 8.0, beyond σc = 3.53: frozen" in text.replace("\n", "")
 
 
-def test_a_large_head_parts_mean_and_median(show, temperature):
+def test_a_large_head_parts_mean_and_median(show):
     tab = show(figure=AttentionTemperature, d=1024)
-    agrees_with_python(tab, temperature)
+    agrees_with_python(tab)
     assert row(tab, 0, "mean") > 20 * row(tab, 0.5, "mean")
     assert row(tab, 0, "median") < row(tab, 0.5, "median")
 
 
-def test_each_control_changes_what_it_names(show, temperature):
+def test_each_control_changes_what_it_names(show):
     tab = show(figure=AttentionTemperature)
     for name, label, value, expected in (
         ("d", "head size", 8, 256),
@@ -201,17 +187,17 @@ def test_each_control_changes_what_it_names(show, temperature):
     ):
         slider = tab.get_by_label(label)
         slider.fill(str(value))
-        assert agrees_with_python(tab, temperature)[name] == expected
+        assert agrees_with_python(tab)[name] == expected
         assert str(expected) in slider.get_attribute("aria-valuetext")
     tab.locator('input[value="0.5"]').check()
-    assert agrees_with_python(tab, temperature)["exponent"] == 0.5
+    assert agrees_with_python(tab)["exponent"] == 0.5
     tab.click('[data-action="next"]')
     assert now(tab)["draw"] == 1
     tab.click('[data-action="reset"]')
     assert now(tab) == AttentionTemperature().state()
 
 
-def test_the_mouse_lifts_a_key_until_it_takes_all(show, temperature):
+def test_the_mouse_lifts_a_key_until_it_takes_all(show):
     tab = show(figure=AttentionTemperature)
     start = chosen(tab)
     x, y = grab(tab)
@@ -220,7 +206,7 @@ def test_the_mouse_lifts_a_key_until_it_takes_all(show, temperature):
     tab.mouse.up()
     state = now(tab)
     assert state["key"] == 413 and state["lift"] > 2 and chosen(tab) > 0.99 > start
-    logits = torch.tensor(temperature["sample"][:512], dtype=torch.float64) * 8
+    logits = temperature_draws()[0, :512] * 8
     logits[413] += state["lift"]
     assert chosen(tab) == pytest.approx(logits.softmax(0)[413].item(), abs=1e-6)
 
@@ -237,7 +223,7 @@ def test_the_mouse_takes_another_key(show):
     assert now(tab)["key"] == 11 and now(tab)["lift"] == 0
 
 
-def test_the_keyboard_moves_the_temperature(show, temperature):
+def test_the_keyboard_moves_the_temperature(show):
     tab = show(figure=AttentionTemperature)
     tab.focus('[data-handle="key"]')
     for key in ("ArrowUp", "ArrowUp", "Shift+ArrowDown"):
@@ -251,10 +237,10 @@ def test_the_keyboard_moves_the_temperature(show, temperature):
     assert now(tab)["key"] == 404
     tab.focus('input[value="0"]')
     tab.keyboard.press("ArrowDown")
-    assert agrees_with_python(tab, temperature)["exponent"] == 0.5
+    assert agrees_with_python(tab)["exponent"] == 0.5
     tab.get_by_label("keys").focus()
     tab.keyboard.press("ArrowLeft")
-    assert agrees_with_python(tab, temperature)["n"] == 256
+    assert agrees_with_python(tab)["n"] == 256
     tab.locator("[data-announcer]").filter(has_text="keys of 256").wait_for(state="attached")
 
 

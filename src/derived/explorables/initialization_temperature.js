@@ -21,6 +21,7 @@ import {
   shape,
   sharedState,
   signed,
+  significant,
   slider,
 } from "./kit.js";
 
@@ -124,12 +125,6 @@ const SIGMA_AXIS = {
   ticks: [[1 / 64, "1/64"], [1 / 16, "1/16"], [1 / 4, "1/4"], [1, "1"], [4, "4"], [16, "16"], [64, "64"]],
   title: "standard deviation σ of the logits",
 };
-
-/** A positive number with two significant digits, or as many as it has before the point. */
-function figures(value) {
-  if (value < 1e-4) return "<0.0001";
-  return value < 9.95 ? value.toPrecision(2) : format(value, 0);
-}
 
 const italic = (text) => element("i", {}, text);
 const number = (text) => element("span", { class: "xp-number" }, text);
@@ -340,9 +335,9 @@ function render({ model, el }) {
     const factor = scale() / state.sigma_q;
     const weight = softmax(lifted())[chosenKey()];
     return (
-      `σ ${figures(scale())}: ${format(Math.exp(h), 1)} effective keys of ${state.n}; gradient mean ` +
-      `${figures(factor * average1)}, median ${figures(factor * middle)}. ` +
-      `Key ${chosenKey()} has weight ${figures(weight)}.`
+      `σ ${significant(scale())}: ${format(Math.exp(h), 1)} effective keys of ${state.n}; gradient mean ` +
+      `${significant(factor * average1)}, median ${significant(factor * middle)}. ` +
+      `Key ${chosenKey()} has weight ${significant(weight)}.`
     );
   }
 
@@ -370,21 +365,22 @@ function render({ model, el }) {
     const end = x > across / 2;
     const beside = { x: x + (end ? -13 : 13), "text-anchor": end ? "end" : "start" };
     set(keyName, { ...beside, y: clamp(y, 8, down - 12) });
-    keyName.textContent = `key ${key}: ${figures(p[key])}`;
+    keyName.textContent = `key ${key}: ${significant(p[key])}`;
     const [, even] = weights.at(0, 1 / n);
     set(uniform, { d: `M0 ${even}H${across}` });
     set(evenly, { x: across + 6, y: even });
     const side = matchMedia("(pointer: coarse)").matches ? 44 : 24;
     const [left, top] = weights.origin;
     grip.place({ left: left + x - side / 2, top: top + y - side / 2, width: side, height: side });
-    grip.describe(p[key].toFixed(6), `key ${key}: weight ${figures(p[key])}, logit ${format(logits[key], 1)}`);
+    const told = `key ${key}: weight ${significant(p[key])}, logit ${format(logits[key], 1)}`;
+    grip.describe(p[key].toFixed(6), told);
     drawStrip(p, width);
     const { entropy: h, jacobian } = measure(logits, 1);
     own.replaceChildren(
       "This query sees ",
       number(format(Math.exp(h), 1)),
       ` of ${n} keys; its ‖J‖ is `,
-      number(figures(jacobian)),
+      number(significant(jacobian)),
       ". ",
       state.lift === 0
         ? "Drag the orange key up or down."
@@ -465,14 +461,14 @@ function render({ model, el }) {
       const [center, middle] = [found.mean, found.median].map((norm) => (sigma / state.sigma_q) * norm);
       table.update(String(exponent), {
         share: keys / n,
-        numbers: [keys < 10 ? format(keys, 1) : format(keys, 0), figures(center), figures(middle)],
+        numbers: [keys < 10 ? format(keys, 1) : format(keys, 0), significant(center), significant(middle)],
         data: { sigma, entropy: found.entropy, mean: center, median: middle },
       });
     }
     const frozen = scale() > limit();
     const share = 100 * Math.exp(-(scale() ** 2) / 2);
     readout.replaceChildren(
-      element("b", {}, italic("σ"), ` = ${figures(scale())}`),
+      element("b", {}, italic("σ"), ` = ${significant(scale())}`),
       frozen ? ", beyond " : ", below ",
       italic("σ"),
       element("sub", {}, "c"),
@@ -483,7 +479,7 @@ function render({ model, el }) {
             "soft. The weight is spread over about ",
             italic("e"),
             element("sup", {}, "−σ²/2"),
-            ` = ${figures(share)} % of the keys.`,
+            ` = ${significant(share)} % of the keys.`,
           ]),
     );
     sliders.d.set(Math.log2(d), String(d));
