@@ -35,7 +35,7 @@ def temperature(tmp_path_factory):
     rows = [rng.normal(size=n).tolist() for n in (2, 8, 8, 100, 1024)]
     rows += [[0.0] * 8, [0.0, 0.0, -50.0], [3.0, 3.0, 3.0, -1.0], [0.0, 40.0], [-1000.0, 1000.0]]
     averages = [[n, sigma] for n in (8, 512, 1024) for sigma in (2**-6, 0.125, 1.0, 8.0, 64.0)]
-    scales = [[64, 0, 1], [64, 0.5, 1.5], [64, 1, 1], [4, 0, 0.5], [1024, 1, 2]]
+    scales = [[64, 0, 1], [64, 0.5, 1.5], [64, 1, 1], [16, 0, 0.5], [1024, 1, 2]]
     lifts = [[row, key, w] for row in (1, 4) for key in (0, 7) for w in (1e-6, 0.3, 0.999)]
     given = {
         "logits": rows,
@@ -271,7 +271,7 @@ def test_touch_lifts_the_key_and_scrolls_elsewhere(show):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"d": 48}, "d must be a power of two from 4 to 1024; got 48"),
+        ({"d": 48}, "d must be a power of two from 16 to 1024; got 48"),
         ({"d": 64.0}, "d must be a power of two"),
         ({"n": 4}, "n must be a power of two from 8 to 1024; got 4"),
         ({"exponent": 0.25}, "exponent must be 0, 0.5 or 1; got 0.25"),

@@ -39,7 +39,7 @@ class AttentionTemperature(Explorable):
     """Temperature of attention: what the scale of the logits does to a softmax over n keys.
 
     Args:
-        d: the head size, a power of two from 4 to 1024.
+        d: the head size, a power of two from 16 to 1024.
         n: the number of keys, a power of two from 8 to 1024.
         exponent: c in the scale d^(−c) of the logits: 0 (none), 0.5 (1/√d) or 1 (1/d).
         sigma_q: the queries' standard deviation, from 0.5 to 2; the keys' is 1.
@@ -58,9 +58,9 @@ class AttentionTemperature(Explorable):
     caption = (
         "Temperature of attention. Without a scale, logits of head size 64 have the standard "
         "deviation 8, and a query sees two of 512 keys; with 1/√d it sees 312, with 1/d nearly all. "
-        "The entropy follows the random-energy model until σc, where attention freezes. The mean "
-        "gradient does not vanish there: it goes on growing with σ, while the median, the "
-        "gradient of a typical query, collapses beyond σ = 8. Drag a key to see what it takes to be heard."
+        "The entropy follows the random-energy model up to a critical σ of 3.5, where attention "
+        "freezes. There the gradient does not vanish: its mean goes on growing with σ, while its median, "
+        "what a typical query gets, collapses beyond σ = 8. Drag a key to see what it takes to be heard."
     )
     alt = (
         "Without a scale, one query over 512 keys gives 0.82 of its weight to one key and 0.11 to "
@@ -111,7 +111,7 @@ class AttentionTemperature(Explorable):
 
     @traitlets.validate("d")
     def _valid_d(self, proposal: Any) -> int:
-        return _power("d", proposal.value, 4, 1024)
+        return _power("d", proposal.value, 16, 1024)
 
     @traitlets.validate("n")
     def _valid_n(self, proposal: Any) -> int:

@@ -110,7 +110,7 @@ export function stability(name, g) {
   return g * g * gaussianMean((y) => y * phi(y) * slope(y), 1);
 }
 
-/** Infinite width: q after 0, 1, … layers, and the squared gradient at layers 1, 2, …, the last one's 1. */
+/** Infinite width: q after 0, 1, … layers; the squared gradient at layers 1, 2, …, the last one’s being 1. */
 export function meanField(name, g, depth) {
   const q = [1];
   const gradient = [1];
@@ -449,13 +449,14 @@ function render({ model, el }) {
     const { histograms, field } = simulated();
     const layer = shownLayer();
     const shares = histograms[layer - 1];
-    const ideal = field.q[layer - 1];
+    const size = Math.sqrt(field.q[layer - 1]);
     const step = (2 * REACH) / BINS;
-    const curve = Array.from({ length: 161 }, (_, i) => {
-      const x = -REACH + i / 20;
-      return [x, (step * bell(x / Math.sqrt(ideal))) / Math.sqrt(ideal)];
+    const upTo = (x) => below(x / size);
+    const ideal = Array.from({ length: BINS }, (_, bin) => {
+      const left = -REACH + bin * step;
+      return [left + step / 2, upTo(left + step) - upTo(left)];
     });
-    const high = 1.1 * Math.max(...shares, 0.01);
+    const high = 1.1 * Math.max(...shares, ...ideal.map(([, share]) => share));
     const ticks = [-4, -2, 0, 2, 4].map((tick) => [tick, format(tick, 0)]);
     const values = { low: -REACH, high: REACH, ticks, title: "pre-activation" };
     bars.fit(width, values, { low: 0, high, ticks: [[0, "0"]] });
@@ -466,7 +467,7 @@ function render({ model, el }) {
       return `M${x} ${bottom}V${y}H${right}V${bottom}`;
     });
     set(columns, { d: d.join("") });
-    set(normal, { d: bars.path(curve) });
+    set(normal, { d: bars.path(ideal) });
     const sampled = lineSample("xp-theory");
     bars.heading.replaceChildren(`Layer ${layer}: all networks, `, sampled, " infinite width");
   }
@@ -480,7 +481,9 @@ function render({ model, el }) {
     sliders.width.set(Math.log2(width), String(width));
     const average = all.reduce((sum, one) => sum + one.q.at(-1), 0) / NETWORKS;
     readout.replaceChildren(
-      `After ${depth} layers q is `,
+      `After ${depth} layers `,
+      italic("q"),
+      " is ",
       number(significant(field.q.at(-1))),
       " at infinite width, ",
       number(significant(average)),

@@ -140,7 +140,7 @@ function render({ model, el }) {
   const weights = plane({ height: 236, left: 44, right: 30, top: 10 });
   const stems = shape("path", { class: "xp-stems" });
   const uniform = shape("path", { class: "xp-limit" });
-  const chosen = shape("path", { class: "xp-chosen", "stroke-width": 2.5 });
+  const chosen = shape("path", { class: "xp-chosen" });
   weights.content.append(stems, uniform, chosen);
   const knob = shape("circle", { class: "xp-chosen", r: 7 });
   const evenly = shape("text", { class: "xp-note xp-quiet" }, "1/n");
@@ -192,7 +192,7 @@ function render({ model, el }) {
       onInput: (value) => change({ [name]: 2 ** value }),
     });
   const sliders = {
-    d: powers(["head size ", italic("d")], "d", 2, 10),
+    d: powers(["head size ", italic("d")], "d", 4, 10),
     n: powers(["keys ", italic("n")], "n", 3, 10),
     sigma: slider({
       label: ["queries’ ", italic("σ"), element("sub", {}, "q")],
@@ -355,12 +355,11 @@ function render({ model, el }) {
     const [across, down] = weights.size;
     const place = (i) => weights.at(i + 0.5, clamp(p[i], FAINTEST, 1));
     const visible = [...p.keys()].filter((i) => p[i] > FAINTEST && i !== key);
-    set(stems, {
-      d: visible.map((i) => `M${place(i)[0]} ${down}V${place(i)[1]}`).join(""),
-      "stroke-width": clamp((0.6 * across) / n, 1, 12),
-    });
+    const thick = clamp((0.6 * across) / n, 1, 12);
+    const d = visible.map((i) => `M${place(i)[0]} ${down}V${place(i)[1]}`);
+    set(stems, { d: d.join(""), "stroke-width": thick });
     const [x, y] = place(key);
-    set(chosen, { d: `M${x} ${down}V${y}` });
+    set(chosen, { d: `M${x} ${down}V${y}`, "stroke-width": Math.max(thick, 2.5) });
     set(knob, { cx: x, cy: y });
     const end = x > across / 2;
     const beside = { x: x + (end ? -13 : 13), "text-anchor": end ? "end" : "start" };
@@ -445,7 +444,8 @@ function render({ model, el }) {
       const onMean = gradient.at(...faced(sigma, found.mean));
       put(h, onEntropy);
       put(center, onMean);
-      put(middle, gradient.at(...faced(sigma, found.median)));
+      const [, low] = faced(sigma, found.median);
+      put(middle, gradient.at(sigma, Math.max(low, STEADIEST)));
       name(names[0], onEntropy, true);
       name(names[1], onMean, false);
     }
