@@ -43,8 +43,8 @@ export const remEntropy = (sigma, n) => Math.max(Math.log(n) - sigma ** 2 / 2, 0
 const peak = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 
 /**
- * The softmax of σ times `logits`: its entropy in nats, the largest weight, and the Frobenius norm of
- * its Jacobian diag p − p pᵀ. The norm is summed from positive terms, with the largest weight apart,
+ * The softmax of σ times `logits`: its entropy in nats and the Frobenius norm of its Jacobian
+ * diag p − p pᵀ. The norm is summed from positive terms, with the largest weight apart,
  * because Σp² − 2Σp³ + (Σp²)² loses all digits where that weight is nearly 1.
  */
 export function measure(logits, sigma, top = peak(logits)) {
@@ -62,7 +62,6 @@ export function measure(logits, sigma, top = peak(logits)) {
   const [s2, s3] = [squares * p ** 2, cubes * p ** 3];
   return {
     entropy: Math.log1p(rest) - weighted * p,
-    largest: p,
     jacobian: Math.sqrt(s2 * (1 + 2 * p * p) - 2 * s3 + s2 * s2 + (p * p * rest) ** 2),
   };
 }
