@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import io
 import json
+import operator
 import re
 import tempfile
 from pathlib import Path
@@ -153,10 +154,16 @@ html[data-theme="dark"] body {{ background: #14181e; color: #e8ebef; }}
 def _few_colors(picture: Image.Image) -> Image.Image:
     """Return the picture in 112 colors, which takes a third of the bytes."""
     # Half of them by area, for smooth shading, half by distance, for thin lines in rare colors.
-    palette = Image.new("P", (1, 1))
     common = picture.quantize(64, Image.Quantize.MEDIANCUT).getpalette()
     rare = picture.quantize(48, Image.Quantize.MAXCOVERAGE).getpalette()
-    palette.putpalette(common + rare)
+    # The background keeps its own color: a page shows it beside its white.
+    background = picture.getpixel((0, picture.height - 1))
+    colors = [
+        background if max(map(abs, map(operator.sub, color, background))) < 8 else color
+        for color in zip(*[iter(common + rare)] * 3, strict=True)
+    ]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for color in colors for channel in color])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

@@ -2,9 +2,11 @@
 
 import json
 
+import explorables_numbers
 import pytest
 import torch
 
+from derived import initialization
 from derived.explorables.iou import KINDS
 from derived.iou import box_loss
 
@@ -21,8 +23,32 @@ def check_push_a_box(figure) -> None:
         assert row.locator("td").first.text_content() == f"{shown:.3f}".replace("-", "−")
 
 
-CHECKS = {"push_a_box": check_push_a_box}
-WITH_FIGURES = {"index.html", "chapters/iou.html"}
+def check_attention_temperature(figure) -> None:
+    """The averages shown are those over the same draws."""
+    state = json.loads(figure.get_attribute("data-now"))
+    for exponent, numbers in explorables_numbers.temperature(state).items():
+        row = figure.locator(f'tr[data-kind="{exponent}"][data-mean]')
+        shown = {name: float(row.get_attribute(f"data-{name}")) for name in numbers}
+        assert shown == pytest.approx(numbers, rel=1e-9, abs=1e-15)
+
+
+def check_signal_through_depth(figure) -> None:
+    """Gains, and the median of the networks shown."""
+    for name, fn in explorables_numbers.ACTIVATIONS.items():
+        row = figure.locator(f'tr[data-kind="{name}"][data-gain]')
+        shown = float(row.get_attribute("data-gain"))
+        assert shown == pytest.approx(initialization.gain(fn), rel=1e-9)
+    q = explorables_numbers.signal(json.loads(figure.get_attribute("data-now")))
+    median = float(figure.get_attribute("data-median"))
+    assert median == pytest.approx(q[:, -1].quantile(0.5).item(), rel=1e-9)
+
+
+CHECKS = {
+    "push_a_box": check_push_a_box,
+    "attention_temperature": check_attention_temperature,
+    "signal_through_depth": check_signal_through_depth,
+}
+WITH_FIGURES = {"index.html", "chapters/initialization.html", "chapters/iou.html"}
 
 
 def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):

@@ -1,8 +1,18 @@
 """Interactive figures: one front end for notebooks and for the website, numbers tested against Python."""
 
 from derived.explorables._base import Explorable, module_source
+from derived.explorables.initialization import AttentionTemperature, SignalThroughDepth
 from derived.explorables.iou import PushABox
 
-__all__ = ["EXPLORABLES", "Explorable", "PushABox", "module_source"]
+__all__ = [
+    "EXPLORABLES",
+    "AttentionTemperature",
+    "Explorable",
+    "PushABox",
+    "SignalThroughDepth",
+    "module_source",
+]
 
-EXPLORABLES: dict[str, type[Explorable]] = {figure.name: figure for figure in (PushABox,)}
+EXPLORABLES: dict[str, type[Explorable]] = {
+    figure.name: figure for figure in (AttentionTemperature, SignalThroughDepth, PushABox)
+}
