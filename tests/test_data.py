@@ -2,13 +2,14 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from derived import data
-from derived.data import INK, digits_on_canvas, mnist
+from derived.data import INK, digits_on_canvas, mnist, text_corpus
 
 
 def test_mnist_is_five_hundred_digits_a_class_sorted():
@@ -156,3 +157,43 @@ def test_two_thousand_canvases_take_less_than_two_seconds():
     start = time.process_time()
     digits_on_canvas(2000)
     assert time.process_time() - start < 2
+
+
+def test_the_text_is_the_file_of_the_locked_torch():
+    train, alphabet = text_corpus()
+    test, same = text_corpus(split="test")
+    assert alphabet == same == "".join(sorted(alphabet)) and len(set(alphabet)) == 94
+    assert train.dtype == test.dtype == torch.int64
+    assert (len(train), len(test)) == (395_388, 43_932)
+    assert torch.cat([train, test]).unique().tolist() == list(range(94))
+    text = "".join(alphabet[i] for i in torch.cat([train, test]).tolist())
+    path = Path(torch.__file__).parent / "_torch_docs.py"
+    assert text == path.read_bytes().decode().replace("\r\n", "\n")
+
+
+def test_another_text_is_refused(monkeypatch, tmp_path):
+    data._text.cache_clear()
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "_torch_docs.py").write_text("another text", encoding="utf-8")
+    with pytest.raises(RuntimeError, match=r"_torch_docs.py: expected the file of torch 2.13.0"):
+        text_corpus()
+
+
+def test_line_ends_of_another_platform_change_nothing(monkeypatch, tmp_path):
+    ids, alphabet = text_corpus()
+    path = Path(torch.__file__).parent / "_torch_docs.py"
+    (tmp_path / "_torch_docs.py").write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    data._text.cache_clear()
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    again, same = text_corpus()
+    assert torch.equal(ids, again) and alphabet == same
+
+
+def test_a_caller_can_not_spoil_the_cached_text():
+    text_corpus()[0].zero_()
+    assert text_corpus()[0].any()
+
+
+def test_an_unknown_part_of_the_text_is_refused():
+    with pytest.raises(ValueError, match='split: expected "train" or "test", got \'validation\''):
+        text_corpus(split="validation")

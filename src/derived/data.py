@@ -1,17 +1,20 @@
 """Real data that ships inside installed packages: nothing is downloaded.
 
 `mnist` gives 5,000 handwritten digits; `digits_on_canvas` places them among fragments of others
-and knows where they are, which makes a small but real detection problem.
+and knows where they are, which makes a small but real detection problem. `text_corpus` gives
+439,320 characters of technical English.
 """
 
+import hashlib
 from functools import lru_cache
 from numbers import Real
+from pathlib import Path
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-__all__ = ["INK", "digits_on_canvas", "mnist"]
+__all__ = ["INK", "digits_on_canvas", "mnist", "text_corpus"]
 
 INK = 0.2  # a pixel brighter than this belongs to the digit
 
@@ -20,6 +23,10 @@ _FRAGMENT = 0.5  # of a digit's width and height is what clutter is made of
 _STRETCH = 1.5  # a digit's aspect ratio is changed by a factor between 1 / 1.5 and 1.5
 _SMALLEST = 8  # a smaller digit's strokes can fall between the pixels
 _TRAIN = 4000  # of the 5,000 digits
+
+# Of the text, so that another version of it can not slip in and change every stored output.
+_TEXT_SHA256 = "38bd167709f8998348da6aaa926b3af3cf2d6e8eb525ac3026d58a256ade1b90"
+_TEXT_TRAIN = 0.9  # of the characters
 
 
 @lru_cache(maxsize=1)
@@ -82,8 +89,7 @@ def digits_on_canvas(
             f"digit_size: expected {_SMALLEST} <= smallest <= largest <= size={size}, "
             f"got {digit_size}"
         )
-    if split not in ("train", "test"):
-        raise ValueError(f'split: expected "train" or "test", got {split!r}')
+    _known_split(split)
 
     images, _ = _mnist()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -111,6 +117,48 @@ def digits_on_canvas(
     for _ in range(clutter):
         canvas = torch.maximum(canvas, draw(_FRAGMENT))
     return canvas[:, None], boxes
+
+
+@lru_cache(maxsize=1)
+def _text() -> tuple[Tensor, str]:
+    path = Path(torch.__file__).with_name("_torch_docs.py")
+    text = path.read_text(encoding="utf-8")  # with "\n" alone, whatever the platform's files have
+    found = hashlib.sha256(text.encode()).hexdigest()
+    if found != _TEXT_SHA256:
+        raise RuntimeError(
+            f"{path}: expected the file of torch 2.13.0 with SHA-256 {_TEXT_SHA256[:12]}…, got "
+            f"{found[:12]}… of torch {torch.__version__}; install the versions in requirements.txt"
+        )
+    alphabet = "".join(sorted(set(text)))
+    number = {character: i for i, character in enumerate(alphabet)}
+    return torch.tensor([number[character] for character in text]), alphabet
+
+
+def text_corpus(*, split: str = "train") -> tuple[Int64[Tensor, "n"], str]:
+    """Return a text as numbers of its characters, and the alphabet of 94 that they count in.
+
+    Character i of the text is `alphabet[ids[i]]`. The text is the file in which PyTorch keeps the
+    documentation of its tensor functions: English prose, formulas, Python examples. It is read as
+    a file, not imported. The alphabet is sorted, and the same for both splits.
+
+    Args:
+        split: "train" (the first nine tenths, 395,388 characters) or "test" (the rest, 43,932).
+
+    Raises:
+        ValueError: for an unknown split.
+        RuntimeError: if the installed file is not that of the version this book is made with.
+
+    Source: `torch/_torch_docs.py` of torch 2.13.0.
+    """
+    _known_split(split)
+    ids, alphabet = _text()
+    end = int(_TEXT_TRAIN * len(ids))
+    return (ids[:end] if split == "train" else ids[end:]).clone(), alphabet
+
+
+def _known_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise ValueError(f'split: expected "train" or "test", got {split!r}')
 
 
 def _ink_boxes(images: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n 4"]:
