@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -90,7 +91,7 @@ def load(name: str) -> dict | None:
 
 
 def measure(
-    function: Callable[..., Tensor], *inputs: Tensor, count: float, unit: str, **options
+    function: Callable[..., Tensor], *inputs: Tensor, count: Real, unit: str, **options
 ) -> Row:
     """Return the speed of a function and the memory it takes on top, forward and for training.
 
