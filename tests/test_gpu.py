@@ -111,9 +111,11 @@ def test_measure_runs_a_function_without_and_with_gradients():
         return (factor * x).square()
 
     row = gpu.measure(scaled, torch.ones(8), count=8, unit="numbers", factor=3)
-    assert [*row] == [
+    keys = (
         f"{step}: {what}" for step in ("forward", "training") for what in ("numbers/s", "peak MB")
-    ]
+    )
+    assert [*row] == ["function", *keys]
+    assert row["function"] == "scaled"
     assert set(calls) == {(False, 3), (True, 3)}
     assert row["forward: numbers/s"] > 0 and row["training: numbers/s"] > 0
     assert row["forward: peak MB"] == row["training: peak MB"] == 0

@@ -93,7 +93,7 @@ def load(name: str) -> dict | None:
 def measure(
     function: Callable[..., Tensor], *inputs: Tensor, count: Real, unit: str, **options
 ) -> Row:
-    """Return the speed of a function and the memory it takes on top, forward and for training.
+    """Return a function's name, speed and memory on top of its inputs, forward and in training.
 
     Args:
         function: `function(*inputs, **options)` returns a tensor.
@@ -113,7 +113,7 @@ def measure(
     def training() -> None:
         torch.autograd.grad(function(*leaves, **options).sum(), leaves)
 
-    row: Row = {}
+    row: Row = {"function": function.__name__}
     for name, step in {"forward": forward, "training": training}.items():
         timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
         seconds = timer.blocked_autorange(min_run_time=_LEAST_TIME).median
