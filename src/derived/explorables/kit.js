@@ -59,6 +59,41 @@ export function throttle(action, wait) {
   return later;
 }
 
+/**
+ * The state of a figure, `keys` of the page's model. `change(next)` alters it, draws, and tells the
+ * model at most every 150 ms (`save.now()` does so at once); what others change in the model is
+ * drawn too, until `stop()`.
+ */
+export function sharedState(model, keys, draw) {
+  const state = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
+  const events = keys.map((key) => `change:${key}`);
+  let telling = false; // while the model hears from us, we need not hear from it
+  const save = throttle(() => {
+    telling = true;
+    for (const key of keys) model.set(key, state[key]);
+    model.save_changes();
+    telling = false;
+  }, 150);
+  function adopt() {
+    if (telling) return;
+    for (const key of keys) state[key] = model.get(key);
+    draw();
+  }
+  for (const event of events) model.on(event, adopt);
+  return {
+    ...{ state, save },
+    change(next) {
+      Object.assign(state, next);
+      draw();
+      save();
+    },
+    stop() {
+      save.cancel();
+      for (const event of events) model.off(event, adopt);
+    },
+  };
+}
+
 // ---------------------------------------------------------------------------------- controls
 
 export function button(label, onClick, attributes = {}) {
@@ -75,46 +110,54 @@ export function toggle(label, onChange) {
   return { node, set: (checked) => (input.checked = checked) };
 }
 
-/** A labeled slider whose value stands beside its label. */
+/**
+ * A labeled slider whose value, or the `text` given with it, stands beside its label. The label is
+ * text or an array of text and nodes.
+ */
 export function slider({ label, min, max, step, onInput }) {
   const output = element("output", { class: "xp-number" });
   const input = element("input", { type: "range", min, max, step });
   input.addEventListener("input", () => onInput(input.valueAsNumber));
-  const heading = element("span", { class: "xp-slider-label" }, `${label} `, output);
+  const heading = element("span", { class: "xp-slider-label" }, ...[label, " ", output].flat());
   return {
     node: element("label", { class: "xp-slider" }, heading, input),
-    set(value) {
+    set(value, text = String(value)) {
       input.value = value;
-      output.textContent = value;
+      set(input, { "aria-valuetext": text });
+      output.textContent = text;
     },
   };
+}
+
+/** A short line of a CSS class, for whatever says what such a line is. */
+export function lineSample(name) {
+  const line = shape("line", { x1: 1, y1: 4, x2: 25, y2: 4, class: name });
+  return shape("svg", { class: "xp-sample", width: 26, height: 8, "aria-hidden": "true" }, line);
 }
 
 let groups = 0;
 
 /**
  * A table whose rows are radio buttons: a colored line sample, a name, numbers, and below them a bar.
- * `rows` are { value, label }; colors and dashes come from CSS by `data-kind`.
+ * `rows` are { value, label, series }; colors and dashes come from CSS by `data-kind` or, where a row
+ * has one, `data-series` (1 to 4).
  * `update(value, { share, numbers, data })` fills one row; `share` of 1 is a full bar.
  */
 export function barTable({ legend, columns, rows, onSelect }) {
   const group = `xp-group-${(groups += 1)}`;
   const body = element("tbody");
   const parts = new Map();
-  for (const { value, label } of rows) {
+  for (const { value, label, series = null } of rows) {
     const input = element("input", { type: "radio", name: group, value });
     input.addEventListener("change", () => onSelect(value));
-    const sample = shape(
-      "svg",
-      { class: "xp-sample", width: 26, height: 8, "aria-hidden": "true" },
-      shape("line", { x1: 1, y1: 4, x2: 25, y2: 4, class: "xp-line" }),
-    );
+    const sample = lineSample("xp-line");
     const name = element("label", { class: "xp-row-label" }, input, sample, element("span", {}, label));
     const fill = element("span", { class: "xp-bar-fill" });
     const cells = columns.map(() => element("td", { class: "xp-number" }));
-    const row = element("tr", { "data-kind": value }, element("th", { scope: "row" }, name), ...cells);
+    const colors = { "data-kind": value, "data-series": series };
+    const row = element("tr", colors, element("th", { scope: "row" }, name), ...cells);
     const bar = element("td", { colspan: columns.length + 1, class: "xp-bar" }, fill);
-    body.append(row, element("tr", { "data-kind": value, "aria-hidden": "true" }, bar));
+    body.append(row, element("tr", { ...colors, "aria-hidden": "true" }, bar));
     parts.set(value, { row, input, fill, cells });
   }
   const headings = columns.map((text) => element("th", { scope: "col" }, text));
@@ -312,6 +355,83 @@ export function contour({ values, columns, rows }, level) {
     }
   }
   return segments;
+}
+
+/**
+ * Axes for lines and marks, `height` pixels high and as wide as `fit` says; the rest are margins.
+ * `fit(width, x, y)` takes two axes { low, high, ticks, title, log }: `ticks` are pairs of a value
+ * and its text, only the x-axis has a title. What is drawn goes into `content`, which is clipped, or
+ * into `front`, which is not. In both, `at(x, y)` gives the pixels of a point, `valueAt` the point of
+ * two pixels, `path` the way along points, `size` the pixels across and down; `origin` is where both
+ * begin.
+ */
+export function plane({ height, left = 40, right = 8, top = 8, bottom = 38 }) {
+  const grid = shape("g", { class: "xp-grid" });
+  const content = shape("svg", { x: left, y: top });
+  const front = shape("g", { transform: `translate(${left} ${top})` });
+  const node = shape("svg", { class: "xp-plane", height, "aria-hidden": "true" }, grid, content, front);
+  const size = [0, height - top - bottom];
+  const axes = [];
+
+  const share = ({ low, high, log }, value) =>
+    log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  const valueOf = ({ low, high, log }, part) =>
+    log ? low * (high / low) ** part : low + part * (high - low);
+  const at = (x, y) => [size[0] * share(axes[0], x), size[1] * (1 - share(axes[1], y))];
+  const line = (x, y, way) => shape("path", { d: `M${left + x} ${top + y}${way}` });
+  const across = (x, y, text) => shape("text", { class: "xp-tick-x", x: left + x, y }, text);
+
+  return {
+    ...{ node, content, front, size, at },
+    origin: [left, top],
+    valueAt: (x, y) => [valueOf(axes[0], x / size[0]), valueOf(axes[1], 1 - y / size[1])],
+    path(points) {
+      const steps = points.map((point, i) => `${i ? "L" : "M"}${at(...point).join(" ")}`);
+      return steps.join("");
+    },
+    fit(width, x, y) {
+      axes.splice(0, 2, x, y);
+      size[0] = width - left - right;
+      set(node, { width, viewBox: `0 0 ${width} ${height}` });
+      set(content, { width: size[0], height: size[1] });
+      grid.replaceChildren(across(size[0] / 2, height - 6, x.title));
+      for (const [tick, text] of y.ticks) {
+        const [, down] = at(x.low, tick);
+        const place = { class: "xp-tick-y", x: left - 6, y: top + down };
+        grid.append(line(0, down, `h${size[0]}`), shape("text", place, text));
+      }
+      for (const [tick, text] of x.ticks) {
+        const [place] = at(tick, y.low);
+        grid.append(line(place, size[1], "v4"), across(place, top + size[1] + 15, text));
+      }
+    },
+  };
+}
+
+// ---------------------------------------------------------------------------------- chance
+
+/** A source of numbers in (0, 1), the same for a seed everywhere: mulberry32 by Tommy Ettinger. */
+export function uniforms(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return (((mixed ^ (mixed >>> 14)) >>> 0) + 0.5) / 2 ** 32;
+  };
+}
+
+/** `count` standard normal numbers of a seed, by the method of Box and Muller. */
+export function normals(seed, count) {
+  const uniform = uniforms(seed);
+  const values = new Float64Array(count);
+  for (let i = 0; i < count; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const turn = 2 * Math.PI * uniform();
+    values[i] = radius * Math.cos(turn);
+    if (i + 1 < count) values[i + 1] = radius * Math.sin(turn);
+  }
+  return values;
 }
 
 // ---------------------------------------------------------------------------------- surroundings
