@@ -115,16 +115,17 @@ export function toggle(label, onChange) {
  * text or an array of text and nodes.
  */
 export function slider({ label, min, max, step, onInput }) {
-  const output = element("output", { class: "xp-number" });
+  // A span: a label would belong to an output, as the first thing in it that can have one.
+  const shown = element("span", { class: "xp-number", "aria-hidden": "true" });
   const input = element("input", { type: "range", min, max, step });
   input.addEventListener("input", () => onInput(input.valueAsNumber));
-  const heading = element("span", { class: "xp-slider-label" }, ...[label, " ", output].flat());
+  const heading = element("span", { class: "xp-slider-label" }, ...[label, " ", shown].flat());
   return {
     node: element("label", { class: "xp-slider" }, heading, input),
     set(value, text = String(value)) {
       input.value = value;
       set(input, { "aria-valuetext": text });
-      output.textContent = text;
+      shown.textContent = text;
     },
   };
 }
