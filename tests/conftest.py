@@ -1,5 +1,8 @@
-"""One thread, fixed hypothesis settings, and shapes checked in every call of `derived`."""
+"""One thread, fixed hypothesis settings, shapes checked in every call of `derived`, and a browser."""
 
+import os
+
+import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -11,3 +14,63 @@ install_import_hook("derived", "beartype.beartype")
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.load_profile("ci")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if os.environ.get("SKIP_BROWSER") == "1":
+        pytest.skip("SKIP_BROWSER=1")
+    from playwright.sync_api import sync_playwright
+
+    from bookkit.browser import find_chromium, launch
+
+    find_chromium()
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
+    # Imported here: what was imported before the hook would not have its shapes checked.
+    from bookkit.explorables import page
+    from derived.explorables import PushABox
+
+    contexts, said, foreseen = [], [], []
+
+    def open_page(
+        body=None,
+        *,
+        figure=PushABox,
+        width=900,
+        theme="light",
+        touch=False,
+        expected=(),
+        mounted=True,
+        **state,
+    ):
+        foreseen.extend(expected)
+        body = body or figure(**state)._repr_mimebundle_()[0]["text/html"]
+        path = page(tmp_path, body, theme=theme)
+        context = browser.new_context(
+            viewport={"width": width, "height": 800},
+            has_touch=touch,
+            is_mobile=touch,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(path.as_uri())
+        if mounted:
+            tab.locator(".explorable-live").wait_for()
+        tab.said = said
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not [text for text in said if not any(part in text for part in foreseen)]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bookkit.browser import find_chromium, launch
-from bookkit.explorables import classic_source, page, picture_key
+from bookkit.browser import find_chromium
+from bookkit.explorables import classic_source, picture_key
 from derived.explorables import EXPLORABLES, PushABox, module_source
 from derived.iou import box_loss, iou
 
@@ -337,7 +337,7 @@ def test_the_directive_puts_a_figure_on_a_page_and_scripts_on_no_other(tmp_path)
         assert len(re.findall(rf"_static/explorables/{asset}\?v=\w+", text)) == 1
     assert "explorables/" not in (output / "plain.html").read_text("utf-8")
     files = {path.name for path in (output / "_static/explorables").iterdir()}
-    assert files == {"host.js", "kit.css", "push_a_box.js"}
+    assert files == {"host.js", "kit.css", *(f"{name}.js" for name in EXPLORABLES)}
 
 
 def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):
@@ -356,52 +356,6 @@ def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):
 # --------------------------------------------------------------------------------- browser
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if os.environ.get("SKIP_BROWSER") == "1":
-        pytest.skip("SKIP_BROWSER=1")
-    from playwright.sync_api import sync_playwright
-
-    find_chromium()
-    with sync_playwright() as playwright:
-        chromium = launch(playwright)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
-    contexts, said, foreseen = [], [], []
-
-    def open_page(
-        body=None, *, width=900, theme="light", touch=False, expected=(), mounted=True, **state
-    ):
-        foreseen.extend(expected)
-        body = body or PushABox(**state)._repr_mimebundle_()[0]["text/html"]
-        path = page(tmp_path, body, theme=theme)
-        context = browser.new_context(
-            viewport={"width": width, "height": 800},
-            has_touch=touch,
-            is_mobile=touch,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(path.as_uri())
-        if mounted:
-            tab.locator(".explorable-live").wait_for()
-        tab.said = said
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not [text for text in said if not any(part in text for part in foreseen)]
 
 
 def now(tab):
@@ -625,12 +579,13 @@ def test_the_theme_is_followed_at_once(show):
     assert color == "rgb(232, 235, 239)"
 
 
+@FIGURES
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 900])
-def test_axe_finds_nothing(show, theme, width):
+def test_axe_finds_nothing(show, figure, theme, width):
     assert AXE.exists(), "axe-core is missing: run `npm ci`."
-    tab = show(width=width, theme=theme, kind="diou")
-    tab.click('[data-action="run"]')
+    tab = show(figure=figure, width=width, theme=theme)
+    tab.locator("[data-action]").first.click()
     # Through the debugger, which the page's policy does not concern.
     tab.evaluate(AXE.read_text("utf-8") + "; undefined")
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -638,11 +593,12 @@ def test_axe_finds_nothing(show, theme, width):
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
 
 
+@FIGURES
 @pytest.mark.parametrize("touch", [False, True])
 @pytest.mark.parametrize("width", [320, 360, 375, 700])
-def test_it_fits_and_can_be_hit(show, width, touch):
-    tab = show(width=width, touch=touch, detach_enclosing=True)
-    tab.click('[data-action="run"]')
+def test_it_fits_and_can_be_hit(show, figure, width, touch):
+    tab = show(figure=figure, width=width, touch=touch)
+    tab.locator("[data-action]").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     least = 44 if touch else 24
     for target in tab.locator("button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle").all():
@@ -650,10 +606,11 @@ def test_it_fits_and_can_be_hit(show, width, touch):
         assert min(box["width"], box["height"]) >= least - 0.01, target.text_content()
 
 
+@FIGURES
 @pytest.mark.parametrize(("width", "touch"), [(360, True), (900, False)])
-def test_mounting_moves_nothing_else(show, width, touch):
+def test_mounting_moves_nothing_else(show, figure, width, touch):
     body = (
-        f"<p style='height: 900px'>Before</p>{PushABox()._repr_mimebundle_()[0]['text/html']}"
+        f"<p style='height: 900px'>Before</p>{figure()._repr_mimebundle_()[0]['text/html']}"
         "<p id='after'>After</p>"
     )
     tab = show(body, width=width, touch=touch, mounted=False)
@@ -706,16 +663,15 @@ def test_what_cannot_run_stays_a_picture_and_says_why(show, wrong, reason):
     assert any("stays a picture" in text and reason in text for text in tab.said)
 
 
-def test_print_shows_the_picture(show):
-    tab = show()
+@FIGURES
+def test_print_shows_the_picture(show, figure):
+    tab = show(figure=figure)
     tab.emulate_media(media="print")
     assert tab.locator(".derived-explorable img").is_visible()
     assert not tab.locator(".explorable-live").is_visible()
 
 
-WIDGET = """async (source) => {
-  const values = { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3], kind: "giou",
-                   detach_enclosing: false, detach_alpha: true, step: 0 };
+WIDGET = """async ([source, values]) => {
   const listeners = {};
   window.log = { saves: 0 };
   window.model = {
@@ -737,7 +693,7 @@ def test_a_notebooks_widget_hears_and_is_heard(browser):
     tab = browser.new_page(viewport={"width": 900, "height": 800}, reduced_motion="reduce")
     try:
         tab.add_style_tag(content=PushABox._css)
-        tab.evaluate(WIDGET, PushABox._esm)
+        tab.evaluate(WIDGET, [PushABox._esm, PushABox().state()])
         tab.locator(".explorable-live").wait_for()
         tab.evaluate("tell('kind', 'diou')")
         assert agrees_with_python(tab)["kind"] == "diou"
@@ -745,6 +701,28 @@ def test_a_notebooks_widget_hears_and_is_heard(browser):
         tab.wait_for_function("log.saves > 0")
         assert tab.evaluate("model.get('a')") == [2, 1.5, 3, 2.5]
         assert PushABox(**now(tab)).loss == pytest.approx(row(tab, "diou", "value"), abs=1e-9)
+        tab.evaluate("stop()")
+        assert tab.locator(".explorable-live").count() == 0
+        assert tab.evaluate("listening()") == 0
+    finally:
+        tab.close()
+
+
+@FIGURES
+def test_a_widget_tells_its_state_and_goes_without_a_trace(browser, figure):
+    tab = browser.new_page(viewport={"width": 900, "height": 800}, reduced_motion="reduce")
+    try:
+        tab.add_style_tag(content=figure._css)
+        tab.evaluate(WIDGET, [figure._esm, figure().state()])
+        tab.locator("[data-handle]").first.focus()
+        tab.keyboard.press("ArrowUp")
+        tab.wait_for_function("log.saves > 0")
+        state = {name: tab.evaluate(f"model.get('{name}')") for name in figure().state()}
+        assert state == now(tab) != figure().state()
+        for name, value in json.loads(json.dumps(figure().state())).items():
+            tab.evaluate("([name, value]) => tell(name, value)", [name, value])
+        assert now(tab) == json.loads(json.dumps(figure().state()))
+        assert figure(**state).state() != figure().state(), "Python accepts what the reader did"
         tab.evaluate("stop()")
         assert tab.locator(".explorable-live").count() == 0
         assert tab.evaluate("listening()") == 0
