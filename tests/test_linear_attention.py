@@ -1051,9 +1051,10 @@ def test_outputs_have_the_dtype_of_the_values_and_states_are_wide(dtype):
     wide = torch.promote_types(dtype, torch.float32)
     state = torch.zeros(2, 2, 4, 3, dtype=torch.float16)
     assert recurrent(*low)[1].dtype == recurrent(*low, state=state)[1].dtype == wide
-    log, beta = -torch.rand(2, 2, 20), torch.rand(2, 2, 20)  # float32, whatever the values are
-    assert recurrent(*low, log_decay=log, beta=beta)[0].dtype == dtype
-    assert chunked(*low, log_decay=log).dtype == delta_rule(*low, beta).dtype == dtype
+    for other in (torch.float32, torch.float64):  # whatever the values are
+        log, beta = -decays(2, 2, 20).to(other), decays(2, 2, 20).to(other)
+        assert recurrent(*low, log_decay=log, beta=beta)[0].dtype == dtype
+        assert chunked(*low, log_decay=log).dtype == delta_rule(*low, beta).dtype == dtype
 
 
 def test_long_sums_in_bfloat16_do_not_get_stuck():
@@ -1089,12 +1090,13 @@ def peak_bytes(function):
     return max(itertools.accumulate(changes, initial=0))
 
 
-@pytest.mark.parametrize("form", ["chunked", "decayed", "delta"])
+@pytest.mark.parametrize("form", ["chunked", "decayed", "delta", "elu"])
 def test_memory_beyond_the_output_does_not_grow_with_the_length(form):
     functions = {
         "chunked": lambda q, k, v: chunked(q, k, v),
         "decayed": lambda q, k, v: chunked(q, k, v, log_decay=-torch.ones_like(k[..., 0])),
         "delta": lambda q, k, v: delta_rule(q, k, v, torch.ones_like(k[..., 0])),
+        "elu": lambda q, k, v: linear_attention(q, k, v, causal=True),
     }
     beyond = []
     for n in (2048, 4096):

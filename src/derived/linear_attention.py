@@ -16,7 +16,7 @@ those of the equations in the chapter, without its name in front.
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -332,17 +332,16 @@ def linear_attention(
         ValueError: for a wrong shape, dtype or kind, NaN, infinity, weights that can be negative
             with `normalize`, a kind that looks ahead with `causal`.
     """
+    if causal:
+        features = (_feature_chunks(x, kind) for x in (q, k))
+        values = (_with_one(V, normalize) for V in v.split(_CHUNK, 2))
+        outputs = _chunks(zip(*features, values, strict=True))
+        return _joined((_normalized(out, normalize) for out in outputs), v)
     if kind == "softmax":
         q, k = q.softmax(-1), k.softmax(-2)
     else:
         q, k = _feature_map(q, kind), _feature_map(k, kind)
-    # The sum of the weights is what a value of 1 would come out as.
-    values = torch.nn.functional.pad(v, (0, 1), value=1) if normalize else v
-    if causal:
-        out = _joined(_chunks(q, k, values, None, _CHUNK), values)
-    else:
-        out = q @ (k.mT @ values)
-    return _ratio(out[..., :-1], out[..., -1:]) if normalize else out
+    return _normalized(q @ (k.mT @ _with_one(v, normalize)), normalize)
 
 
 @validated(log_decay=_log_decays)
@@ -460,7 +459,12 @@ def chunked(
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, logarithms above 0.
     """
-    return _joined((scale * out for out in _chunks(q, k, v, log_decay, chunk)), v)
+    parts = zip(*[x.split(chunk, 2) for x in (q, k, v)], strict=True)
+    if log_decay is None:
+        outputs = _chunks(parts)
+    else:
+        outputs = _decaying_chunks(parts, log_decay.split(chunk, 2))
+    return _joined((scale * out for out in outputs), v)
 
 
 @validated(
@@ -495,7 +499,8 @@ def delta_rule(
     Args, errors and the warning as for `recurrent` and `chunked`.
     Source: Yang et al. (2024), section 3.2.
     """
-    return _joined((scale * out for out in _delta_chunks(q, k, v, beta, chunk)), v)
+    parts = zip(*[x.split(chunk, 2) for x in (q, k, v, beta[..., None])], strict=True)
+    return _joined((scale * out for out in _delta_chunks(parts)), v)
 
 
 @validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=_share, beta=_factor)
@@ -554,34 +559,61 @@ def _feature_map(x: Tensor, kind: FeatureMap) -> Tensor:
     return x
 
 
-def _chunks(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, chunk: int
+def _feature_chunks(x: Tensor, kind: FeatureMap) -> Iterable[Tensor]:
+    """Return the features of each chunk, made when it is its turn, so that they stay in the cache.
+
+    Only those that depend on the position are made all at once.
+    """
+    if kind == "cosformer":
+        return _feature_map(x, kind).split(_CHUNK, 2)
+    return (_feature_map(part, kind) for part in x.split(_CHUNK, 2))
+
+
+def _with_one(v: Tensor, normalize: bool) -> Tensor:
+    """Append a value of 1, which comes out as the sum of the weights."""
+    return torch.nn.functional.pad(v, (0, 1), value=1) if normalize else v
+
+
+def _normalized(out: Tensor, normalize: bool) -> Tensor:
+    return _ratio(out[..., :-1], out[..., -1:]) if normalize else out
+
+
+def _chunks(parts: Iterable[tuple[Tensor, ...]]) -> Iterator[Tensor]:
+    """Yield the outputs of each chunk of queries, keys and values."""
+    state = None
+    for Q, K, V in parts:
+        state = _empty_state(K, V) if state is None else state
+        yield (Q @ K.mT).tril() @ V + Q @ state.to(V.dtype)
+        state = state + K.mT @ V
+
+
+def _decaying_chunks(
+    parts: Iterable[tuple[Tensor, ...]], log_decays: Iterable[Tensor]
 ) -> Iterator[Tensor]:
-    """Yield the outputs of `chunked`, chunk by chunk."""
-    state, dtype = _empty_state(k, v), v.dtype
-    parts = [x.split(chunk, 2) for x in (q, k, v)]
-    if log_decay is None:
-        for Q, K, V in zip(*parts, strict=True):
-            yield (Q @ K.mT).tril() @ V + Q @ state.to(dtype)
-            state = state + K.mT @ V
-        return
-    for Q, K, V, log in zip(*parts, log_decay.split(chunk, 2), strict=True):
+    """Yield the outputs of each chunk of queries, keys and values, and logarithms of decays."""
+    state = None
+    for (Q, K, V), log in zip(parts, log_decays, strict=True):
+        state = _empty_state(K, V) if state is None else state
         # D with the state as one more key, in front: row and column 0 stand for it.
-        decay = segsum(torch.nn.functional.pad(log, (1, 0))).exp().to(dtype)
+        decay = segsum(torch.nn.functional.pad(log, (1, 0))).exp().to(V.dtype)
         of_keys, of_state = decay[..., 1:, 1:], decay[..., 1:, :1]
-        yield (of_keys * (Q @ K.mT)) @ V + (of_state * Q) @ state.to(dtype)
+        yield (of_keys * (Q @ K.mT)) @ V + (of_state * Q) @ state.to(V.dtype)
         until_end = decay[..., -1:, :].mT
         state = until_end[..., :1, :] * state + (until_end[..., 1:, :] * K).mT @ V
 
 
-def _delta_chunks(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Yield the outputs of `delta_rule`, chunk by chunk, in float32 at least."""
-    state = _empty_state(k, v)
-    parts = [x.to(state.dtype).split(chunk, 2) for x in (q, k, v, beta[..., None])]
-    for Q, K, V, rate in zip(*parts, strict=True):
+def _delta_chunks(parts: Iterable[tuple[Tensor, ...]]) -> Iterator[Tensor]:
+    """Yield the outputs of each chunk of queries, keys, values and step sizes, in float32 at least.
+
+    There is no triangular solver for less.
+    """
+    state = None
+    for part in parts:
+        state = _empty_state(*part[1:3]) if state is None else state
+        Q, K, V, beta = (x.to(state.dtype) for x in part)
         # Told so, the solver takes the diagonal for ones and does not look above it.
         written = torch.linalg.solve_triangular(
-            rate * K @ K.mT, rate * (V - K @ state), upper=False, unitriangular=True
+            beta * K @ K.mT, beta * (V - K @ state), upper=False, unitriangular=True
         )
         yield (Q @ K.mT).tril() @ written + Q @ state
         state = state + K.mT @ written
