@@ -2,6 +2,7 @@
 
 import json
 
+import matrix_memory_numbers
 import pytest
 import torch
 
@@ -21,8 +22,20 @@ def check_push_a_box(figure) -> None:
         assert row.locator("td").first.inner_text() == f"{shown:.3f}".replace("-", "−")
 
 
-CHECKS = {"push_a_box": check_push_a_box}
-WITH_FIGURES = {"index.html", "chapters/iou.html"}
+def check_matrix_memory(figure) -> None:
+    """The errors shown are those of the keys and the order shown."""
+    state = json.loads(figure.get_attribute("data-now"))
+    keys = json.loads(figure.get_attribute("data-keys"))
+    for rule in matrix_memory_numbers.RULES:
+        errors = matrix_memory_numbers.memory(state, keys, rule)[2]
+        row = figure.locator(f"tr[data-kind={rule}][data-value]")
+        shown = float(row.get_attribute("data-value"))
+        assert shown == pytest.approx(errors.mean().item(), abs=1e-9)
+        assert row.locator("td").first.inner_text() == f"{shown:.2f}"
+
+
+CHECKS = {"push_a_box": check_push_a_box, "matrix_memory": check_matrix_memory}
+WITH_FIGURES = {"index.html", "chapters/iou.html", "chapters/linear_attention.html"}
 
 
 def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
