@@ -513,6 +513,9 @@ def test_presets_show_what_they_say(memory_tab, preset):
     if preset == "right angle":
         close(errors["hebb"], [0, 0])
         close(errors["delta"], [0, 0])
+    elif preset == "two alike":
+        default = json.loads(json.dumps(MatrixMemory(rule="delta").state()))
+        assert state == default
     elif preset == "one key, two values":
         assert errors["delta"][5] < 1e-12 and errors["delta"][0] == pytest.approx(2, abs=1e-9)
         assert errors["softmax"][[0, 5]].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)

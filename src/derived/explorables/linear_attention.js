@@ -36,10 +36,10 @@ const range = (count, make) => Array.from({ length: count }, (_, i) => make(i));
 const column = (letter) => LETTERS.indexOf(letter);
 const value = (letter) => range(LETTERS.length, (c) => Number(c === column(letter)));
 
-/** What is random about a letter's key: the first `dim` of its 32 normal numbers. */
-function drawn(letter, dim, seed) {
-  const start = LARGEST * column(letter);
-  return [...normals(seed, LARGEST * LETTERS.length).subarray(start, start + dim)];
+/** What is random about the letters' keys: for each the first `dim` of its 32 normal numbers. */
+function draws(seed, dim) {
+  const numbers = [...normals(seed, LARGEST * LETTERS.length)];
+  return (letter) => numbers.slice(LARGEST * column(letter)).slice(0, dim);
 }
 
 /**
@@ -47,26 +47,25 @@ function drawn(letter, dim, seed) {
  * coordinates are what fills up the length, in a direction that is random. On the rim, and in two
  * dimensions, nothing is left to fill up.
  */
-function keyAt([x, y], letter, dim, seed) {
+function keyAt([x, y], dim, direction) {
   const length = Math.hypot(x, y);
   const rim = dim === 2 || length > 0.999;
   const [cos, sin] = length === 0 ? [1, 0] : [x / length, y / length];
   if (rim) return [cos, sin, ...range(dim - 2, () => 0)];
-  const rest = unit(drawn(letter, dim, seed).slice(2));
+  const rest = unit(direction.slice(2));
   return [x, y, ...scaled(Math.sqrt(1 - length ** 2), rest)];
 }
 
 /** The keys in write order: where `places` has the letter, there; else uniform on the unit sphere. */
 export function keysOf({ order, dim, seed, places }) {
+  const direction = draws(seed, dim);
   return [...order].map((letter) =>
-    places[letter]
-      ? keyAt(places[letter], letter, dim, seed)
-      : unit(drawn(letter, dim, seed)),
+    places[letter] ? keyAt(places[letter], dim, direction(letter)) : unit(direction(letter)),
   );
 }
 
 /** What the state S answers to q: Sᵀq. */
-export const answer = (S, q) => range(S[0].length, (c) => total(S.map((row, r) => row[c] * q[r])));
+const answer = (S, q) => range(S[0].length, (c) => total(S.map((row, r) => row[c] * q[r])));
 
 /** S after one pair is written: γS + kvᵀ, or S + βk(v − Sᵀk)ᵀ. */
 function written(rule, S, k, v, { decay, beta }) {
@@ -152,7 +151,7 @@ const FORMULAS = {
   hebb: "*S* ← *S* + *kv*ᵀ",
   decay: "*S* ← *γS* + *kv*ᵀ",
   delta: "*S* ← *S* + *βk*(*v* − *S*ᵀ*k*)ᵀ",
-  softmax: "every pair is kept; weights ∝ exp(*s k*ᵀ*q*)",
+  softmax: "all pairs kept; weights ∝ exp(*sk*ᵀ*q*)",
 };
 const PARAMETERS = {
   decay: { rule: "decay", label: "decay *γ*", min: 0, max: 1, step: 0.01 },
@@ -172,7 +171,8 @@ const DOWN = 2.175;
 const CHART = { height: 218, left: 50, right: 4, top: 12, bottom: 58 };
 const TOPS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]; // of the error’s axis
 const FEWEST_SLOTS = 6; // so that one pair's bar is not as wide as the chart
-const STEP = 0.05;
+const SEEDS = 9999;
+const STEP = 0.05; // of an arrow key
 const MAGNET = 2.5; // degrees
 
 /** Text in which what stands between asterisks is slanted, as letters in formulas are. */
@@ -190,6 +190,8 @@ function settle(x, y, dim) {
   if (dim === 2 || length > 1 - STEP / 2) return onRim(degrees(x, y));
   return [tidy(x, 2), tidy(y, 2)];
 }
+
+const topFor = (largest) => TOPS.find((edge) => edge >= largest) ?? TOPS.at(-1);
 
 /** `order` with the letter moved to another place in it. */
 function reordered(order, letter, place) {
@@ -217,43 +219,53 @@ function inWords(out) {
   return words.join(" ") || "nothing";
 }
 
-/** A matrix as a heat map: blue for positive, orange for negative entries, none for zero. */
-function heatMap(className) {
+const MAP = { left: 14, top: 16, width: 156, height: 150 }; // and the margins for names
+
+/**
+ * A matrix as a heat map: blue for positive, orange for negative entries, nothing for 0. `draw` takes
+ * names for the columns and, if any, the rows; `framed` is { row, column, width, height } in cells.
+ */
+function heatMap() {
+  const { left, top, width, height } = MAP;
   const cells = shape("g");
   const marks = shape("g");
-  const node = shape("svg", { class: `xp-map ${className}`, "aria-hidden": "true" }, cells, marks);
-  const margin = { left: 14, top: 16 };
-  const side = { width: 156, height: 150 };
-  set(node, { viewBox: `0 0 ${margin.left + side.width + 1} ${margin.top + side.height + 1}` });
-  let frames = [];
+  const viewBox = `0 0 ${left + width + 1} ${top + height + 1}`;
+  const node = shape("svg", { class: "xp-map", viewBox, "aria-hidden": "true" }, cells, marks);
+  let drawn = { rows: 0, columns: 0 };
+  const block = (row, column, rows, columns) => {
+    const [w, h] = [width / drawn.columns, height / drawn.rows];
+    return { x: left + column * w, y: top + row * h, width: columns * w, height: rows * h };
+  };
+
   return {
     node,
-    /** `rowNames` may be empty; `chosen` is a function of (row, column) that picks what to frame. */
     draw(matrix, { rowNames, columnNames, framed }) {
       const [rows, columns] = [matrix.length, columnNames.length];
-      const [w, h] = [side.width / columns, side.height / rows];
-      if (frames.length !== rows * columns) {
-        frames = range(rows * columns, () => shape("rect", { class: "xp-cell" }));
-        cells.replaceChildren(...frames);
+      if (rows !== drawn.rows || columns !== drawn.columns) {
+        drawn = { rows, columns };
+        const cell = (i) => block(Math.floor(i / columns), i % columns, 1, 1);
+        const all = range(rows * columns, (i) => shape("rect", { class: "xp-cell", ...cell(i) }));
+        cells.replaceChildren(...all);
       }
       matrix.flat().forEach((entry, i) => {
-        const [r, c] = [Math.floor(i / columns), i % columns];
-        const place = { x: margin.left + c * w, y: margin.top + r * h, width: w, height: h };
-        const opacity = Math.min(Math.abs(entry), 1);
-        set(frames[i], { ...place, "data-sign": Math.sign(entry), "fill-opacity": opacity.toFixed(4) });
+        const opacity = Math.min(Math.abs(entry), 1).toFixed(3);
+        set(cells.children[i], { "data-sign": Math.sign(entry), "fill-opacity": opacity });
       });
-      const middle = (c) => margin.left + (c + 0.5) * w;
-      const names = columnNames.map((name, c) => shape("text", { x: middle(c), y: 11 }, name));
-      rowNames.forEach((name, r) => {
-        names.push(shape("text", { x: 6, y: margin.top + (r + 0.5) * h + 4 }, name));
+      const above = columnNames.map((name, c) => {
+        const { x, width: w } = block(0, c, 1, 1);
+        return shape("text", { x: x + w / 2, y: top - 5 }, name);
       });
-      const { row = 0, column: c = 0, height = 1, width = 1 } = framed;
-      const frame = shape("rect", {
-        ...{ x: margin.left + c * w, y: margin.top + row * h, width: width * w, height: height * h },
-        class: "xp-framed",
+      const beside = rowNames.map((name, r) => {
+        const { y, height: h } = block(r, 0, 1, 1);
+        return shape("text", { x: 6, y: y + h / 2 + 4 }, name);
       });
-      const edge = shape("rect", { x: margin.left, y: margin.top, ...side, class: "xp-map-edge" });
-      marks.replaceChildren(edge, ...names, frame);
+      const around = block(framed.row, framed.column, framed.height, framed.width);
+      marks.replaceChildren(
+        shape("rect", { class: "xp-map-edge", x: left, y: top, width, height }),
+        ...above,
+        ...beside,
+        shape("rect", { class: "xp-framed", ...around }),
+      );
     },
   };
 }
@@ -265,6 +277,7 @@ function render({ model, el }) {
   const initial = { ...state };
   let chosen = state.order[0]; // the letter that is asked for in words
   let scale = 100; // pixels for the length of a key
+  let columnWidth = 0; // of the column in which disk and chart stand
   let now = {}; // what follows from the state
 
   // The disk of keys.
@@ -317,7 +330,7 @@ function render({ model, el }) {
   // The rules, what is asked for in words, the matrices.
   const table = barTable({
     legend: "rule",
-    columns: ["mean error", "recalled", "numbers kept"],
+    columns: ["mean error", "recalled", "floats kept"],
     rows: RULES.map((rule, i) => ({ value: rule, label: NAMES[rule], series: i + 1 })),
     onSelect: (rule) => change({ rule }),
   });
@@ -332,10 +345,10 @@ function render({ model, el }) {
     ...parameters.map(({ node }) => node),
   );
   const readout = element("p", { class: "xp-readout" });
-  const stateMap = heatMap("xp-state");
-  const readMap = heatMap("xp-reads");
+  const stateMap = heatMap();
+  const readMap = heatMap();
   const stateTitle = element("p", { class: "xp-title" });
-  const readTitle = element("p", { class: "xp-title" });
+  const readTitle = element("p", { class: "xp-title" }, "Answers (one row a key)");
   const maps = element(
     "div",
     { class: "xp-maps" },
@@ -356,14 +369,14 @@ function render({ model, el }) {
     ...{ label: slanted("dimension *d*"), min: 2, max: LARGEST, step: 1 },
     onInput: (dim) => change({ dim }),
   });
-  const redraw = () => change({ seed: (state.seed % 9999) + 1, places: {} });
-  const drawButton = button("New random keys", redraw, { "data-action": "draw" });
+  const next = () => change({ seed: (state.seed % SEEDS) + 1, places: {} });
+  const drawButton = button("New random keys", next, { "data-action": "draw" });
   const resetButton = button("Reset", () => change(initial), { "data-action": "reset" });
   const presets = element(
     "div",
     { class: "xp-presets", role: "group", "aria-label": "Examples" },
-    ...Object.entries(PRESETS).map(([label, next]) =>
-      button(label, () => change({ ...next, seed: initial.seed }), { "data-preset": label }),
+    ...Object.entries(PRESETS).map(([label, preset]) =>
+      button(label, () => change({ ...preset, seed: initial.seed }), { "data-preset": label }),
     ),
   );
   const voice = announcer();
@@ -434,8 +447,7 @@ function render({ model, el }) {
         errors: errorsNow,
         mean: total(errorsNow) / order.length,
         right: answers.filter((out, i) => recalled(out) === order[i]).length,
-        kept:
-          rule === "softmax" ? order.length * (dim + LETTERS.length) : dim * LETTERS.length,
+        kept: rule === "softmax" ? order.length * (dim + LETTERS.length) : dim * LETTERS.length,
       };
     };
     const ages = range(order.length, (i) => order.length - 1 - i);
@@ -480,18 +492,17 @@ function render({ model, el }) {
       handles[letter].describe(tidy(kx, 4), told);
     }
     tokens.append(token[chosen].group); // on top
-    const where = state.dim === 2 ? "keys in the plane" : `keys in ${state.dim} dimensions, seen along two`;
-    legend.replaceChildren(`Unit ${where}`);
+    const where = state.dim === 2 ? "the plane" : `${state.dim} dimensions, seen along two`;
+    legend.textContent = `Unit keys in ${where}`;
   }
 
   function drawChart() {
     const { order } = state;
-    const width = sortable.clientWidth;
     const slots = Math.max(order.length, FEWEST_SLOTS);
     const largest = Math.max(...RULES.flatMap((rule) => now.rules[rule].errors), ...now.line);
-    const top = TOPS.find((edge) => edge >= largest) ?? TOPS.at(-1);
+    const top = topFor(largest);
     chart.fit(
-      width,
+      columnWidth,
       {
         ...{ low: 0, high: slots, title: "written first to written last" },
         ticks: [...order].map((letter, i) => [i + 0.5, letter]),
@@ -522,7 +533,7 @@ function render({ model, el }) {
     );
     const line = state.rule === "softmax" ? "upper bound" : "mean for random keys";
     chartLegend.replaceChildren(
-      element("span", { class: "xp-key xp-key-bar" }, "squared read error"),
+      element("span", { class: "xp-key xp-key-bar" }, "squared error"),
       element("span", { class: "xp-key xp-key-line" }, line),
       element("span", { class: "xp-key xp-key-one" }, "empty memory"),
     );
@@ -532,21 +543,24 @@ function render({ model, el }) {
     const { order, dim, rule } = state;
     const sorted = [...order].sort();
     const answers = sorted.map((letter) => shown().answers[order.indexOf(letter)]);
-    const cached = () => range(dim, (r) => [...LETTERS].map((letter) => now.keys[order.indexOf(letter)]?.[r] ?? 0));
-    const S = rule === "softmax" ? cached() : stateOf(rule, now.keys, order, state);
-    stateTitle.textContent = rule === "softmax" ? "Cache: the keys" : `State S, ${dim} × ${LETTERS.length}`;
+    const cache = () => {
+      const keys = [...LETTERS].map((letter) => now.keys[order.indexOf(letter)]);
+      return range(dim, (r) => keys.map((key) => key?.[r] ?? 0));
+    };
+    const S = rule === "softmax" ? cache() : stateOf(rule, now.keys, order, state);
+    stateTitle.textContent =
+      rule === "softmax" ? "Cache: the keys" : `State S, ${dim} × ${LETTERS.length}`;
     stateMap.draw(S, {
       rowNames: [],
       columnNames: [...LETTERS],
-      framed: { column: column(chosen), height: dim },
+      framed: { row: 0, column: column(chosen), height: dim, width: 1 },
     });
-    readTitle.textContent = "Answers (one row a key)";
     readMap.draw(
       answers.map((out) => sorted.map((letter) => out[column(letter)])),
       {
         rowNames: sorted,
         columnNames: sorted,
-        framed: { row: sorted.indexOf(chosen), width: sorted.length },
+        framed: { row: sorted.indexOf(chosen), column: 0, height: 1, width: sorted.length },
       },
     );
     root.dataset.matrix = JSON.stringify(S);
@@ -554,7 +568,7 @@ function render({ model, el }) {
 
   function drawPanel() {
     const { rule, order } = state;
-    const most = TOPS.find((edge) => RULES.every((name) => now.rules[name].mean <= edge)) ?? TOPS.at(-1);
+    const most = topFor(Math.max(...RULES.map((name) => now.rules[name].mean)));
     table.select(rule);
     for (const name of RULES) {
       const { mean, right, kept } = now.rules[name];
@@ -650,6 +664,7 @@ function render({ model, el }) {
     const width = stage.clientWidth;
     if (width === 0) return;
     scale = width / ACROSS;
+    columnWidth = stage.offsetWidth;
     const [cx, cy] = [(ACROSS / 2) * scale, (DOWN / 2) * scale];
     set(drawing, { viewBox: `0 0 ${width} ${DOWN * scale}`, width, height: DOWN * scale });
     set(rim, { cx, cy, r: scale });

@@ -70,7 +70,10 @@ class MatrixMemory(Explorable):
         "keeping 120. Heat maps show the state and the answers, whose entries for A and F are large in "
         "both rows."
     )
-    reserve = ("max(1590px, 74cqw + 1320px)", "max(865px, 1250px - 54cqw)")
+    reserve = (
+        "max(1602px, 74cqw + 1318px)",
+        "max(min(874px, 2000px - 161cqw), 640px + 24.5cqw)",
+    )
 
     rule = traitlets.Any().tag(sync=True, state=True)
     dim = traitlets.Any().tag(sync=True, state=True)
