@@ -25,5 +25,11 @@ const results = {
   }),
   expected: grid.map((point) => figure.expectedError(point.rule, point)),
   drawn: drawn.map((state) => figure.keysOf(state)),
+  // The same keys, picked up and put down where they were.
+  untouched: drawn.map((state) => {
+    const keys = figure.keysOf(state);
+    const places = Object.fromEntries([...state.order].map((letter, i) => [letter, keys[i].slice(0, 2)]));
+    return figure.keysOf({ ...state, places });
+  }),
 };
 process.stdout.write(JSON.stringify(results));

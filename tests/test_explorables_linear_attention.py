@@ -161,6 +161,16 @@ def test_two_keys_at_one_place_of_the_rim_are_the_same(numbers):
     assert keys["A"][:2] == [0.6, 0.8] and not any(keys["A"][2:])
 
 
+def test_a_key_that_is_only_touched_stays_the_same(numbers):
+    for before, after in zip(numbers["drawn"], numbers["untouched"], strict=True):
+        close(after, before)
+
+
+def test_the_center_of_the_disk_is_no_direction_of_the_plane(numbers):
+    keys = dict(zip("ABCDEF", numbers["memories"][-1]["keys"], strict=True))
+    assert keys["A"] == keys["B"] == [1, 0]
+
+
 def test_random_keys_are_uniform_on_the_sphere(numbers):
     """Within five standard errors, cosines of two keys have mean 0 and mean square 1/d."""
     for i, dim in enumerate((2, 5, 32)):
