@@ -264,7 +264,7 @@ def random_features(
     $m^{-1/2}e^{\lVert x\rVert^2/2}(\cos w^\top x,\sin w^\top x)$.
 
     Shapes: `(..., d)` and `(m, d)` to `(..., m)`, trigonometric to `(..., 2 m)`.
-    Source: Choromanski et al. (2021), lemma 1.
+    Source: Choromanski et al. (2021).
 
     Raises:
         ValueError: for a wrong shape, dtype or kind, NaN, infinity.
@@ -497,7 +497,7 @@ def delta_rule(
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)`, `(b, h, n)` to `(b, h, n, e)`.
     Args, errors and the warning as for `recurrent` and `chunked`.
-    Source: Yang et al. (2024), section 3.2.
+    Source: Yang et al. (2024).
     """
     parts = zip(*[x.split(chunk, 2) for x in (q, k, v, beta[..., None])], strict=True)
     return _joined((scale * out for out in _delta_chunks(parts)), v)
