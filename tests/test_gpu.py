@@ -103,6 +103,32 @@ def test_load_reads_the_repositorys_recordings_and_the_packages(monkeypatch, tmp
     assert gpu.load("tiny") == {"from": "package"}
 
 
+def test_measure_runs_a_function_without_and_with_gradients():
+    calls = []
+
+    def scaled(x, *, factor):
+        calls.append((x.requires_grad and torch.is_grad_enabled(), factor))
+        return (factor * x).square()
+
+    row = gpu.measure(scaled, torch.ones(8), count=8, unit="numbers", factor=3)
+    keys = (
+        f"{step}: {what}" for step in ("forward", "training") for what in ("numbers/s", "peak MB")
+    )
+    assert [*row] == ["function", *keys]
+    assert row["function"] == "scaled"
+    assert set(calls) == {(False, 3), (True, 3)}
+    assert row["forward: numbers/s"] > 0 and row["training: numbers/s"] > 0
+    assert row["forward: peak MB"] == row["training: peak MB"] == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_measure_counts_what_a_step_holds():
+    held = torch.ones(1000, 1000, device="cuda")
+    row = gpu.measure(lambda x: x * 2, held, count=1, unit="call")
+    assert 4.0 <= row["forward: peak MB"] <= 4.5  # the result alone
+    assert row["training: peak MB"] >= 8.0  # the result and the gradient
+
+
 def test_a_dry_run_is_small_and_records_nothing(chapters, capsys):
     arguments = ["tiny", "--dry-run", "--scale", "0.01", "--chapters", str(chapters)]
     assert recorder.main(arguments) == 0

@@ -13,16 +13,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from numbers import Real
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from derived._display import display
 
-__all__ = ["Session", "load", "recording", "run"]
+__all__ = ["Session", "load", "measure", "recording", "run"]
 
 Value = str | int | float
 Row = dict[str, Value]
+
+_LEAST_TIME = 0.5  # seconds for which `measure` repeats a step
 
 
 @dataclass
@@ -83,6 +88,50 @@ def load(name: str) -> dict | None:
         if (path := folder / f"{name}.json").is_file():
             return json.loads(path.read_text(encoding="utf-8"))
     return None
+
+
+def measure(
+    function: Callable[..., Tensor], *inputs: Tensor, count: Real, unit: str, **options
+) -> Row:
+    """Return a function's name, speed and memory on top of its inputs, forward and in training.
+
+    Args:
+        function: `function(*inputs, **options)` returns a tensor.
+        inputs: floating-point tensors, with respect to which training differentiates.
+        count: how many units one call processes, such as tokens or thousands of them.
+        unit: their name, for the keys of the row.
+
+    The speed is that of the median of as many calls as fit into half a second. Peaks of memory are
+    in MB (10⁶ bytes), outputs and gradients included; on a CPU, where nothing counts them, 0.
+    """
+    leaves = [each.detach().requires_grad_() for each in inputs]
+
+    def forward() -> None:
+        with torch.no_grad():
+            function(*inputs, **options)
+
+    def training() -> None:
+        torch.autograd.grad(function(*leaves, **options).sum(), leaves)
+
+    row: Row = {"function": function.__name__}
+    for name, step in {"forward": forward, "training": training}.items():
+        timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+        seconds = timer.blocked_autorange(min_run_time=_LEAST_TIME).median
+        row[f"{name}: {unit}/s"] = count / seconds
+        row[f"{name}: peak MB"] = _peak(step, inputs[0].device) / 1e6
+    return row
+
+
+def _peak(step: Callable[[], None], device: torch.device) -> int:
+    """Return the bytes that a step holds at most, beyond what was held before."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _measure(

@@ -3,6 +3,7 @@
 import json
 
 import explorables_numbers
+import matrix_memory_numbers
 import pytest
 import torch
 
@@ -43,12 +44,28 @@ def check_signal_through_depth(figure) -> None:
     assert median == pytest.approx(q[:, -1].quantile(0.5).item(), rel=1e-9)
 
 
+def check_matrix_memory(figure) -> None:
+    """The errors shown are those of the keys and the order shown."""
+    state = json.loads(figure.get_attribute("data-now"))
+    keys = json.loads(figure.get_attribute("data-keys"))
+    for rule in matrix_memory_numbers.RULES:
+        errors = matrix_memory_numbers.memory(state, keys, rule)[2]
+        row = figure.locator(f"tr[data-kind={rule}][data-value]")
+        shown = float(row.get_attribute("data-value"))
+        assert shown == pytest.approx(errors.mean().item(), abs=1e-9)
+        assert row.locator("td").first.inner_text() == f"{shown:.2f}"
+
+
 CHECKS = {
     "push_a_box": check_push_a_box,
     "attention_temperature": check_attention_temperature,
     "signal_through_depth": check_signal_through_depth,
+    "matrix_memory": check_matrix_memory,
 }
-WITH_FIGURES = {"index.html", "chapters/initialization.html", "chapters/iou.html"}
+WITH_FIGURES = {
+    "index.html",
+    *(f"chapters/{name}.html" for name in ("initialization", "linear_attention", "iou")),
+}
 
 
 def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):

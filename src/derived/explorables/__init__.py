@@ -3,16 +3,19 @@
 from derived.explorables._base import Explorable, module_source
 from derived.explorables.initialization import AttentionTemperature, SignalThroughDepth
 from derived.explorables.iou import PushABox
+from derived.explorables.linear_attention import MatrixMemory
 
 __all__ = [
     "EXPLORABLES",
     "AttentionTemperature",
     "Explorable",
+    "MatrixMemory",
     "PushABox",
     "SignalThroughDepth",
     "module_source",
 ]
 
 EXPLORABLES: dict[str, type[Explorable]] = {
-    figure.name: figure for figure in (AttentionTemperature, SignalThroughDepth, PushABox)
+    figure.name: figure
+    for figure in (AttentionTemperature, SignalThroughDepth, MatrixMemory, PushABox)
 }
