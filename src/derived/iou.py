@@ -19,17 +19,19 @@ At the edges, what the mathematics says, with a finite gradient:
   of the intersection is 0.
 """
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int64, Real
 from torch import Tensor
 
 from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
 
 __all__ = ["area", "box_loss", "ciou", "diou", "from_cxcywh", "giou", "iou", "pairwise"]
 __all__ += ["regression_cases", "regression_descent"]
-__all__ += ["gwd", "kld", "rotated_corners", "rotated_iou"]
+__all__ += ["gwd", "kld", "nms", "rotated_corners", "rotated_iou"]
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 Reduction = Literal["mean", "sum", "none"]
@@ -553,3 +555,79 @@ def _hypot(x: Tensor, y: Tensor) -> Tensor:
     """Return the length of (x, y), whose gradient at the origin is 0."""
     origin = (x == 0) & (y == 0)
     return torch.hypot(x.masked_fill(origin, 1), y).masked_fill(origin, 0)
+
+
+# Suppression -------------------------------------------------------------------------------------
+
+_NMS_BLOCK = 512  # boxes at a time: bounds the memory, whatever their number
+
+
+def _scores(name: str, value: object) -> None:
+    """Refuse what isn't a list of numbers that can be put into order."""
+    real_tensor(name, value)
+    if value.ndim != 1:
+        raise ValueError(f"{name}: expected shape (number,), got {tuple(value.shape)}")
+    if checks_values() and value.isnan().any():
+        index = value.isnan().nonzero()[0].item()
+        raise ValueError(f"{name}[{index}] = nan: expected numbers that can be put into order")
+
+
+def _fraction(name: str, value: object) -> None:
+    """Refuse what is no number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+
+
+def _as_many(first: str, second: str) -> Callable[[dict[str, Any]], None]:
+    """Return a check that two lists have the same length."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        lengths = [len(arguments[name]) for name in (first, second)]
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"{first} and {second}: expected lists of the same length, got {lengths[0]} and "
+                f"{lengths[1]}"
+            )
+
+    return check
+
+
+@validated(
+    _as_many("boxes", "scores"),
+    boxes=_list_of_boxes,
+    scores=_scores,
+    threshold=_fraction,
+    kind=one_of(get_args(Kind)),
+)
+def nms(
+    boxes: Real[Tensor, "n 4"],
+    scores: Real[Tensor, "n"],
+    threshold: float,
+    kind: Kind = "iou",
+) -> Int64[Tensor, "k"]:
+    """Return the indices of the boxes that greedy non-maximum suppression keeps, best first.
+
+    From the highest score down, a box is kept unless its similarity with a box already kept is
+    above the threshold (iou-nms). At the threshold itself it is kept. Of equal scores, the first
+    counts as the highest.
+
+    Shapes: `(N, 4)` and `(N,)` to `(K,)`; there may be no boxes. `kind` is that of `pairwise`:
+    "iou", or "diou" for DIoU-NMS (iou-diou-nms; Zheng et al., 2020).
+
+    Raises:
+        ValueError: for a wrong shape, dtype or kind, lists of different lengths, NaN, infinity,
+            reversed boxes, a threshold outside [0, 1].
+    """
+    boxes, scores = boxes.detach(), scores.detach()
+    order = scores.argsort(descending=True, stable=True)
+    kept = order[:0]
+    for block in order.split(_NMS_BLOCK):
+        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
+        block = block[~suppressed]
+        above = (pairwise(boxes[block], boxes[block], kind) > threshold).cpu().numpy()
+        free = np.ones(len(block), dtype=bool)
+        for i in range(len(block)):
+            if free[i]:
+                free[i + 1 :] &= ~above[i, i + 1 :]
+        kept = torch.cat([kept, block[torch.from_numpy(free).to(block.device)]])
+    return kept
