@@ -181,18 +181,19 @@ def fail_without_words(*arguments):
     ("answer", "said"),
     [
         (lambda *_: 1 / 0, "raised ZeroDivisionError: division by zero"),
-        (lambda one, two, three: 0, "raised TypeError: "),
+        (lambda one, two, three, four, five: 0, "raised TypeError: "),
         (leave, "raised SystemExit"),
         (recurse, "raised RecursionError: "),
         (fail_without_words, f"raised {__name__}.Wordless: "),
-        (lambda *_: Untouchable(), "can't be judged: LookupError: no"),
+        (lambda *_: Untouchable(), ("can't be judged: LookupError: no", "returns Untouchable")),
         (3, "Give check the function itself"),
         (None, "Give check the function itself"),
     ],
 )
 def test_check_reports_what_goes_wrong(name, answer, said, capsys):
     text = printed(capsys, name, answer)
-    assert text.startswith(f"{name}: not yet. ") and said in text
+    options = (said,) if isinstance(said, str) else said
+    assert text.startswith(f"{name}: not yet. ") and any(option in text for option in options)
 
 
 @pytest.mark.parametrize("name", ["iou-99", "", 5, None, ["iou-1"], len])

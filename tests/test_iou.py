@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 import sympy
 import torch
 from hypothesis import given
@@ -22,15 +24,17 @@ from derived.iou import (
     box_loss,
     ciou,
     diou,
+    eiou,
     from_cxcywh,
     giou,
     iou,
     pairwise,
     regression_cases,
     regression_descent,
+    regression_slope,
 )
 
-SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou, "eiou": eiou}
 every_kind = pytest.mark.parametrize("kind", SIMILARITIES)
 
 
@@ -547,6 +551,291 @@ def test_why_ciou_stays_above_minus_three_halves():
     assert 0.99999 < float(4 / sympy.pi**2 * (wide - thin) ** 2) < 1
 
 
+# EIoU and the relatives
+
+RELATIVES = {
+    "focal_eiou": {"gamma": 0.7, "detach_focus": False},
+    "siou": {},
+    "alpha_iou": {"alpha": 2.5},
+    "wiou": {},
+    "mpdiou": {"image_size": (20, 15)},
+    "inner_iou": {"ratio": 0.6},
+}
+every_relative = pytest.mark.parametrize("kind", RELATIVES)
+
+
+def by_hand(kind, a, b, *, c2=None, gamma=0.7):
+    """A relative's loss from its published definition, one pair at a time, in Python's floats."""
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
+    A, B = shapely.box(*a), shapely.box(*b)
+    J = A.intersection(B).area / A.union(B).area
+    cw, ch = max(ax2, bx2) - min(ax1, bx1), max(ay2, by2) - min(ay1, by1)
+    dx, dy = (A.centroid.x - B.centroid.x), (A.centroid.y - B.centroid.y)
+    w, h, w_, h_ = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
+    rho2, c2 = dx**2 + dy**2, c2 or cw**2 + ch**2
+    eiou_loss = 1 - J + rho2 / c2 + (w - w_) ** 2 / cw**2 + (h - h_) ** 2 / ch**2
+    if kind == "eiou":
+        return eiou_loss
+    if kind == "focal_eiou":
+        return J**gamma * eiou_loss
+    if kind == "alpha_iou":
+        return 1 - J**2.5
+    if kind == "wiou":
+        return math.exp(rho2 / c2) * (1 - J)
+    if kind == "mpdiou":
+        d1, d2 = math.dist((ax1, ay1), (bx1, by1)), math.dist((ax2, ay2), (bx2, by2))
+        return 1 - J + (d1**2 + d2**2) / (20**2 + 15**2)
+    if kind == "inner_iou":
+        small = [shapely.affinity.scale(box, 0.6, 0.6) for box in (A, B)]
+        return 1 - small[0].intersection(small[1]).area / small[0].union(small[1]).area
+    angle_cost = 1 - 2 * math.sin(math.asin(abs(dy) / math.sqrt(rho2)) - math.pi / 4) ** 2
+    distance_cost = sum(
+        1 - math.exp(-(2 - angle_cost) * r) for r in ((dx / cw) ** 2, (dy / ch) ** 2)
+    )
+    omegas = abs(w - w_) / max(w, w_), abs(h - h_) / max(h, h_)
+    return 1 - J + (distance_cost + sum((1 - math.exp(-omega)) ** 4 for omega in omegas)) / 2
+
+
+@pytest.mark.verifies("iou-eiou", by="peer")
+@pytest.mark.verifies("iou-focal-eiou", by="peer")
+@pytest.mark.verifies("iou-alpha", by="peer")
+@pytest.mark.verifies("iou-wiou", by="peer")
+@pytest.mark.verifies("iou-mpdiou", by="peer")
+@pytest.mark.verifies("iou-siou", by="peer")
+@pytest.mark.parametrize("kind", ["eiou", *RELATIVES])
+def test_each_relative_against_its_definition_with_shapely(kind):
+    for extent in (1.0, 10.0):  # mostly overlapping, mostly apart
+        a, b = random_boxes(100, 40, extent=extent), random_boxes(100, 41, extent=extent)
+        loss = box_loss(a, b, kind, reduction="none", **RELATIVES.get(kind, {}))
+        expected = [by_hand(kind, *pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+        assert loss.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@every_relative
+def test_the_gradient_of_each_relative(kind):
+    """By finite differences; WIoU's, in which c2 counts as a constant, with c2 computed before."""
+    for extent in (1.0, 10.0):
+        a, b = random_boxes(8, 42, extent=extent), random_boxes(8, 43, extent=extent)
+        flags = RELATIVES[kind]
+        leaves = [x.clone().requires_grad_() for x in (a, b)]
+        if kind != "wiou":
+            assert gradcheck(partial(box_loss, kind=kind, **flags), leaves)
+            continue
+        c2 = ((a[:, 2:].maximum(b[:, 2:]) - a[:, :2].minimum(b[:, :2])) ** 2).sum(1).tolist()
+        slope = gradient(lambda a, b=b: box_loss(a, b, "wiou", reduction="sum"), a)
+        for i, j in itertools.product(range(8), range(4)):
+            nudge = [1e-6 * (k == j) for k in range(4)]
+            up, down = (
+                [x + s * d for x, d in zip(a[i].tolist(), nudge, strict=True)] for s in (1, -1)
+            )
+            ends = [by_hand("wiou", end, b[i].tolist(), c2=c2[i]) for end in (up, down)]
+            assert slope[i, j].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
+
+
+@every_relative
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_relative_is_finite_for_every_degenerate_pair_and_zero_for_equal_boxes(kind, dtype):
+    ends = [(0, 0), (1, 1), (0, 1), (1, 2), (0, 1e-6), (0, 1e-20), (0, 1e8), (1e8, 1e8)]
+    every = boxes(*[(x1, y1, x2, y2) for x1, x2 in ends for y1, y2 in ends], dtype=dtype)
+    a, b = (x.contiguous() for x in torch.broadcast_tensors(every[:, None], every))
+    loss = box_loss(a, b, kind, reduction="none", **RELATIVES[kind])
+    assert loss.isfinite().all() and (loss >= 0).all()
+    assert not loss.diagonal().any()
+    for g in gradient(lambda a, b: box_loss(a, b, kind, **RELATIVES[kind]), a, b):
+        assert g.isfinite().all()
+    assert loss.dtype == dtype
+
+
+def test_the_default_parameters_of_the_relatives():
+    a, b = random_boxes(9, 44, extent=2), random_boxes(9, 45, extent=2)
+    defaults = {
+        "alpha_iou": {"alpha": 3},
+        "focal_eiou": {"gamma": 0.5},
+        "inner_iou": {"ratio": 0.75},
+    }
+    for kind, parameter in defaults.items():
+        assert torch.equal(box_loss(a, b, kind), box_loss(a, b, kind, **parameter))
+        other = {name: value * 1.1 for name, value in parameter.items()}
+        assert not torch.isclose(box_loss(a, b, kind), box_loss(a, b, kind, **other))
+    slope = [
+        gradient(lambda a, f=flags: box_loss(a, b, "focal_eiou", **f), a)
+        for flags in ({}, {"detach_focus": True}, {"detach_focus": False})
+    ]
+    assert torch.equal(slope[0], slope[1]) and not torch.allclose(slope[0], slope[2])
+
+
+def test_integer_boxes_and_integer_parameters():
+    a, b = torch.tensor([[0, 0, 4, 2]]), torch.tensor([[1, 0, 5, 3]])
+    for kind in RELATIVES:
+        flags = {"alpha": 3, "gamma": 1, "ratio": 1, "image_size": (64, 48)}
+        loss = box_loss(a, b, kind, **flags)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(box_loss(a.double(), b.double(), kind, **flags).item())
+
+
+def test_the_loss_compiles_into_one_graph():
+    """In a process of its own: the type checker that watches the tests can't be compiled."""
+    code = """
+import torch
+from derived.iou import box_loss
+
+low, size = torch.rand(2, 2, 9, 2, generator=torch.Generator().manual_seed(0)).double()
+a, b = torch.cat([low, low + size], -1)
+for kind in ("giou", "ciou", "focal_eiou", "siou", "mpdiou"):
+    results = []
+    for loss in (box_loss, torch.compile(box_loss, fullgraph=True, backend="aot_eager")):
+        x = a.clone().requires_grad_()
+        value = loss(x, b, kind, image_size=(2, 2))
+        results.append([value, *torch.autograd.grad(value, x)])
+    torch.testing.assert_close(results[1], results[0])
+    print(kind)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["giou", "ciou", "focal_eiou", "siou", "mpdiou"]
+
+
+@pytest.mark.verifies("iou-eiou-range", by="enumeration")
+def test_eiou_lies_between_minus_nine_quarters_and_one():
+    flat = random_boxes(200, 46, extent=1, least=0.01, most=1) * boxes((1, 1e-3, 1, 1e-3))
+    tall = random_boxes(200, 47, extent=1, least=0.01, most=1) * boxes((1e-3, 1, 1e-3, 1))
+    for a, b in ((GRID, GRID), (flat, tall), (tall, flat), (flat, flat)):
+        similarity = pairwise(a, b, "eiou")
+        assert (-2.25 < similarity).all() and (similarity <= 1).all()
+    thin = 1e-5  # a flat box across the corner of a tall one
+    corner = eiou(boxes((0, 0, 1, thin)), boxes((0, 0, thin, 1)))
+    assert -2.25 < corner.item() < -2.2499
+
+
+@pytest.mark.verifies("iou-eiou-range", by="symbolic")
+def test_why_eiou_stays_above_minus_nine_quarters():
+    p, q, weight = sympy.symbols("p q lambda", nonnegative=True)
+    bound = weight * (1 - q / 2) ** 2 + q**2
+    assert sympy.simplify(sympy.diff(bound, q, 2) - (weight / 2 + 2)) == 0  # convex in q
+    assert bound.subs(q, 0) == weight and sympy.expand(bound.subs(q, 1)) == weight / 4 + 1
+    a, b = random_boxes(500, 48, extent=3), random_boxes(500, 49, extent=3)
+    hull = a[:, 2:].maximum(b[:, 2:]) - a[:, :2].minimum(b[:, :2])
+    size = [x[:, 2:] - x[:, :2] for x in (a, b)]
+    p = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).abs() / hull
+    q = (size[0] - size[1]).abs() / hull
+    assert (p <= 1 - q / 2 + 1e-12).all()
+    # Sharp: a line at the end of a box has q = 1 and p = 1/2.
+    assert eiou(boxes((0, 0, 1, 1)), boxes((0, 0, 0, 1))).item() == 0 - 0.25 / 2 - 1
+
+
+@pytest.mark.verifies("iou-focal-slope", by="symbolic")
+def test_the_slope_of_root_j_times_one_minus_j():
+    J = sympy.Symbol("J", positive=True)
+    slope = sympy.diff(sympy.sqrt(J) * (1 - J), J)
+    assert sympy.simplify(slope - (1 - 3 * J) / (2 * sympy.sqrt(J))) == 0
+    assert sympy.solve(slope, J) == [sympy.Rational(1, 3)]
+
+
+@pytest.mark.verifies("iou-focal-slope", by="gradient")
+@pytest.mark.parametrize("j", [0.05, 0.3, 0.36, 0.9])
+def test_focal_eiou_pushes_poor_boxes_away_unless_its_weight_is_constant(j):
+    """Boxes that share their center and their width: J is the height, and one side term is left."""
+    outer = boxes((0, -0.5, 1, 0.5))[0]
+    for detach in (False, True):
+        h = torch.tensor(j, dtype=torch.float64, requires_grad=True)
+        inner = from_cxcywh(torch.stack([torch.tensor(x).double() for x in (0.5, 0, 1)] + [h]))
+        loss = box_loss(inner, outer, "focal_eiou", detach_focus=detach)
+        (slope,) = grad(loss, h)
+        side_term = (1 - j) ** 2  # in a hull of height 1
+        through_weight = (1 - j + side_term) / (2 * math.sqrt(j))
+        through_loss = math.sqrt(j) * (-1 - 2 * (1 - j))
+        expected = through_loss + (0 if detach else through_weight)
+        assert slope.item() == pytest.approx(expected, rel=1e-9)
+    alone = 1 / (2 * math.sqrt(j)) * (1 - j) - math.sqrt(j)
+    assert alone == pytest.approx((1 - 3 * j) / (2 * math.sqrt(j)), rel=1e-12)
+
+
+@pytest.mark.verifies("iou-alpha", by="symbolic")
+def test_where_the_power_loss_pulls_harder_than_iou():
+    J, alpha = sympy.symbols("J alpha", positive=True)
+    slope = sympy.diff(1 - J**alpha, J)
+    assert sympy.simplify(slope + alpha * J ** (alpha - 1)) == 0
+    crossing = alpha ** (-1 / (alpha - 1))
+    for power in (sympy.Rational(3, 2), 2, 3, 10):
+        at = crossing.subs(alpha, power)
+        assert sympy.simplify(-slope.subs({J: at, alpha: power})) == 1
+        assert (
+            -slope.subs({J: at * 1.01, alpha: power})
+            > 1
+            > -slope.subs({J: at * 0.99, alpha: power})
+        )
+    assert float(crossing.subs(alpha, 3)) == pytest.approx(1 / math.sqrt(3))
+
+
+@pytest.mark.verifies("iou-wiou", by="gradient")
+def test_apart_wiou_moves_the_center_and_leaves_the_size():
+    b = from_cxcywh(boxes((0, 0, 1, 1)))
+    x = boxes((5, 3, 2, 1)).requires_grad_()
+    loss = box_loss(from_cxcywh(x), b, "wiou")
+    rho2, c2 = 5**2 + 3**2, (5 + 1 + 0.5) ** 2 + (3 + 0.5 + 0.5) ** 2
+    factor = math.exp(rho2 / c2)
+    assert 1 <= loss.item() < math.e and loss.item() == pytest.approx(factor)
+    (slope,) = grad(loss, x)
+    expected = [2 * 5 / c2 * factor, 2 * 3 / c2 * factor, 0, 0]
+    assert slope[0].tolist() == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.verifies("iou-mpdiou", by="exact")
+@given(dyadic_boxes, dyadic_boxes)
+def test_the_distances_of_the_corners_are_those_of_centers_and_sizes(a, b):
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a[0].tolist(), b[0].tolist()
+    corners = (ax1 - bx1) ** 2 + (ay1 - by1) ** 2 + (ax2 - bx2) ** 2 + (ay2 - by2) ** 2
+    rho2 = ((ax1 + ax2 - bx1 - bx2) / 2) ** 2 + ((ay1 + ay2 - by1 - by2) / 2) ** 2
+    wider, higher = (ax2 - ax1) - (bx2 - bx1), (ay2 - ay1) - (by2 - by1)
+    assert corners == 2 * rho2 + wider**2 / 2 + higher**2 / 2
+    own = box_loss(a, b, "mpdiou", image_size=(128, 96)) - box_loss(a, b, "iou")
+    assert own.item() == pytest.approx(corners / (128**2 + 96**2), abs=1e-15)
+
+
+@pytest.mark.verifies("iou-inner", by="gradient")
+@pytest.mark.parametrize("r", [0.5, 0.75, 1.0, 1.25])
+@pytest.mark.parametrize("w", [1.0, 3.0])
+def test_the_inner_iou_of_equal_boxes_shifted_along_one_axis(r, w):
+    target = boxes((0, 0, w, 2))
+    for t in (0.0, 0.3 * r * w, 0.9 * r * w):
+        moved = target + boxes((t, 0, t, 0))
+        j = 1 - box_loss(moved, target, "inner_iou", ratio=r)
+        assert j.item() == pytest.approx((r * w - t) / (r * w + t), rel=1e-12)
+    x = torch.tensor(1e-9, dtype=torch.float64, requires_grad=True)
+    (slope,) = grad(1 - box_loss(target + x * boxes((1, 0, 1, 0)), target, "inner_iou", ratio=r), x)
+    assert slope.item() == pytest.approx(-2 / (r * w), rel=1e-6)
+    blind = target + boxes((1.01 * r * w, 0, 1.01 * r * w, 0))
+    assert not gradient(lambda a: box_loss(a, target, "inner_iou", ratio=r), blind).any()
+
+
+@pytest.mark.verifies("iou-siou-angle", by="symbolic")
+def test_the_angle_term_is_the_sine_of_twice_the_angle():
+    dx, dy = sympy.symbols("dx dy", positive=True)
+    rho = sympy.sqrt(dx**2 + dy**2)
+    published = 1 - 2 * sympy.sin(sympy.asin(dy / rho) - sympy.pi / 4) ** 2
+    theta = sympy.atan(dy / dx)
+    for point in ((1, 2), (3, 1), (2, 7), (5, 5)):
+        at = dict(zip((dx, dy), point, strict=True))
+        value = sympy.N(published.subs(at), 40)
+        assert abs(value - sympy.N((2 * dx * dy / rho**2).subs(at), 40)) < 1e-35
+        assert abs(value - sympy.N(sympy.sin(2 * theta).subs(at), 40)) < 1e-35
+
+
+@pytest.mark.verifies("iou-siou-angle", by="exact")
+def test_siou_charges_the_axis_twice_as_much_as_the_diagonal():
+    """Boxes of one size in a hull held at 10 x 10 by a third: only the distance term is left."""
+    hull = boxes((-5, -5, 5, 5))
+
+    def price(x, y):
+        inside = from_cxcywh(boxes((x, y, 1, 1)))
+        shape = (1 - math.exp(-0.9)) ** 4
+        return (box_loss(inside, hull, "siou") - box_loss(inside, hull, "iou")).item() - shape
+
+    e = 0.01
+    axis, diagonal = price(e, 0), price(e / math.sqrt(2), e / math.sqrt(2))
+    assert axis == pytest.approx((1 - math.exp(-2 * (e / 10) ** 2)) / 2, rel=1e-9)
+    assert axis / diagonal == pytest.approx(2, rel=1e-3)
+
+
 # Values at the edges
 
 
@@ -647,16 +936,22 @@ UPRIGHT, LYING, LONGER, SOLID = (0, 0, 0, 3), (0, 0, 4, 0), (0, 0, 8, 0), (0, 0,
 
 @pytest.mark.parametrize(
     ("a", "b", "values"),
-    [  # iou, giou, diou, ciou
-        (POINT, POINT, (1, 1, 1, 1)),
-        (LYING, LYING, (1, 1, 1, 1)),
-        (UPRIGHT, UPRIGHT, (1, 1, 1, 1)),
-        (POINT, ELSEWHERE, (0, -1, -1, -1)),
-        (LYING, LONGER, (0, 0, -4 / 64, -4 / 64)),  # no area at all: the hull has no empty part
-        (UPRIGHT, LYING, (0, -1, -6.25 / 25, -6.25 / 25 - 0.5)),  # v = 1, alpha = 1/2
-        (SOLID, LYING, (0, 0, -2.25 / 25, None)),
-        (SOLID, POINT, (0, 0, -1.25 / 25, None)),
-        (SOLID, ELSEWHERE, (0, 12 / 20 - 1, -(9 + 6.25) / 41, None)),
+    [  # iou, giou, diou, ciou, eiou
+        (POINT, POINT, (1, 1, 1, 1, 1)),
+        (LYING, LYING, (1, 1, 1, 1, 1)),
+        (UPRIGHT, UPRIGHT, (1, 1, 1, 1, 1)),
+        (POINT, ELSEWHERE, (0, -1, -1, -1, -1)),
+        # no area at all: the hull has no empty part
+        (LYING, LONGER, (0, 0, -4 / 64, -4 / 64, -4 / 64 - 16 / 64)),
+        # v = 1, alpha = 1/2
+        (UPRIGHT, LYING, (0, -1, -6.25 / 25, -6.25 / 25 - 0.5, -6.25 / 25 - 2)),
+        (SOLID, LYING, (0, 0, -2.25 / 25, None, -2.25 / 25 - 1)),
+        (SOLID, POINT, (0, 0, -1.25 / 25, None, -1.25 / 25 - 2)),
+        (
+            SOLID,
+            ELSEWHERE,
+            (0, 12 / 20 - 1, -(9 + 6.25) / 41, None, -(9 + 6.25) / 41 - 16 / 25 - 9 / 16),
+        ),
     ],
 )
 def test_boxes_without_area(a, b, values):
@@ -704,6 +999,8 @@ def test_gradients_with_each_part_held_constant(kind, detach_enclosing, detach_a
     def enclosing(a, b):
         low, high = a[:, :2].minimum(b[:, :2]), a[:, 2:].maximum(b[:, 2:])
         size = high - low
+        if kind == "eiou":
+            return size**2
         return size.prod(1) if kind == "giou" else (size**2).sum(1)
 
     fixed_hull = enclosing(a, b)
@@ -718,7 +1015,10 @@ def test_gradients_with_each_part_held_constant(kind, detach_enclosing, detach_a
             shared = (a[:, 2:].minimum(b[:, 2:]) - a[:, :2].maximum(b[:, :2])).relu().prod(1)
             return 1 - J + (hull - (area(a) + area(b) - shared)) / hull
         offset = (a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2
-        diou_loss = 1 - J + (offset**2).sum(1) / hull
+        diou_loss = 1 - J + (offset**2).sum(1) / (hull.sum(1) if kind == "eiou" else hull)
+        if kind == "eiou":
+            change = a[:, 2:] - a[:, :2] - b[:, 2:] + b[:, :2]
+            return diou_loss + (change**2 / hull).sum(1)
         if kind == "diou":
             return diou_loss
         v, alpha, _ = shape_terms(a, b)
@@ -785,7 +1085,7 @@ def test_every_degenerate_pair_has_a_finite_loss_and_gradient(kind, dtype):
     for enclosing, alpha in itertools.product((False, True), repeat=2):
         flags = {"detach_enclosing": enclosing, "detach_alpha": alpha}
         loss = box_loss(a, b, kind, reduction="none", **flags)
-        assert (loss >= 0).all() and (loss <= 2.5 + 1e-6).all()
+        assert (loss >= 0).all() and (loss <= (3.25 if kind == "eiou" else 2.5) + 1e-6).all()
         assert not loss.diagonal().any()
         for g in gradient(lambda a, b, flags=flags: box_loss(a, b, kind, **flags), a, b):
             assert g.isfinite().all()
@@ -949,8 +1249,60 @@ def test_wrong_boxes_are_shown(call, message):
         ),
         (lambda: iou(A.numpy(), B), "a: expected a torch.Tensor, got a ndarray"),
         (lambda: iou(A, None), "b: expected a torch.Tensor, got None"),
-        (lambda: pairwise(A, B, "eiou"), "kind: expected one of iou, giou, diou, ciou; got 'eiou'"),
-        (lambda: box_loss(A, B, "GIoU"), "kind: expected one of iou, giou, diou, ciou; got 'GIoU'"),
+        (
+            lambda: pairwise(A, B, "siou"),
+            "kind: expected one of iou, giou, diou, ciou, eiou; got 'siou'",
+        ),
+        (
+            lambda: box_loss(A, B, "GIoU"),
+            "kind: expected one of iou, giou, diou, ciou, eiou, focal_eiou, siou, alpha_iou, wiou, "
+            + "mpdiou, inner_iou; got 'GIoU'",
+        ),
+        (
+            lambda: box_loss(A, B, "alpha_iou", alpha=0.5),
+            "alpha: expected a number of at least 1, below which the slope at J = 0 is infinite, "
+            + "got 0.5",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=-1),
+            "gamma: expected a number of at least 0, got -1",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=True),
+            "gamma: expected a number of at least 0, got True",
+        ),
+        (
+            lambda: box_loss(A, B, "focal_eiou", gamma=INF),
+            "gamma: expected a number of at least 0, got inf",
+        ),
+        (
+            lambda: box_loss(A, B, "inner_iou", ratio=0.0),
+            "ratio: expected a number of at least 0.01, got 0.0",
+        ),
+        (
+            lambda: box_loss(A, B, "inner_iou", ratio="1"),
+            "ratio: expected a number of at least 0.01, got '1'",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou"),
+            "image_size: expected (width, height) for mpdiou, got None",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(640,)),
+            "image_size: expected (width, height) for mpdiou, got (640,)",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=[640, "480"]),
+            "image_size: expected (width, height) for mpdiou, got [640, '480']",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(640, 0)),
+            "image_size: expected positive finite sides, got (640, 0)",
+        ),
+        (
+            lambda: box_loss(A, B, "mpdiou", image_size=(INF, 480)),
+            "image_size: expected positive finite sides, got (inf, 480)",
+        ),
         (
             lambda: box_loss(A, B, reduction="avg"),
             "reduction: expected one of mean, sum, none; got 'avg'",
@@ -1099,25 +1451,41 @@ def descend_one_step_at_a_time(x, goal, kind, steps):
     return x
 
 
+def descend(start, goal, kind, **flags):
+    return regression_descent(start, goal, partial(regression_slope, kind=kind, **flags))
+
+
 @pytest.mark.parametrize("kind", ["giou", "diou"])
 def test_the_regression_descent_follows_the_printed_rule(kind):
     goal = boxes([10, 10, 1, 1], [10, 10, 2, 0.5])
     start = boxes([10.4, 9.7, 1.2, 0.8], [12.3, 11.9, 0.7, 1.4])
-    end = regression_descent(start, goal, kind)
+    end, errors = descend(start, goal, kind)
     assert torch.allclose(end, descend_one_step_at_a_time(start, goal, kind, 200), atol=1e-4)
-    assert not start.requires_grad and not end.requires_grad
+    for steps in (1, 100, 200):
+        by_hand = descend_one_step_at_a_time(start, goal, kind, steps)
+        expected = (by_hand - goal).abs().sum() / 2
+        assert errors[steps - 1].item() == pytest.approx(expected.item(), abs=1e-4)
+    assert errors.shape == (200,) and not start.requires_grad and not end.requires_grad
 
 
-def test_the_regression_descent_passes_the_flags_on():
+def test_the_regression_slope_passes_the_flags_on():
     start, goal = boxes([30, 10, 1, 1]), boxes([10, 10, 1, 1])
-    fixed = regression_descent(start, goal, "diou", detach_enclosing=True)
+    fixed, _ = descend(start, goal, "diou", detach_enclosing=True)
     assert fixed[0, 2:].tolist() == [1, 1] and fixed[0, 0] < 28
-    assert regression_descent(start, goal, "diou")[0, 2] > 1.1
+    assert descend(start, goal, "diou")[0][0, 2] > 1.1
+
+
+def test_the_regression_slope_is_each_boxes_own():
+    start, goal = boxes([12, 10, 1, 2], [10.5, 10, 1, 1]), boxes([10, 10, 1, 1], [10, 10, 2, 0.5])
+    together = regression_slope(start, goal, "giou")
+    for i in range(2):
+        alone = regression_slope(start[i : i + 1], goal[i : i + 1], "giou")
+        assert torch.equal(together[i : i + 1], alone)
 
 
 def test_the_regression_descent_keeps_sizes_positive():
     # The first step would take the sides from 0.05 to about -0.5.
-    end = regression_descent(boxes([10, 10, 0.05, 0.05]), boxes([10, 10, 0.02, 0.02]), "iou")
+    end, _ = descend(boxes([10, 10, 0.05, 0.05]), boxes([10, 10, 0.02, 0.02]), "iou")
     assert end[0, 2:].min() >= 0.01
 
 

@@ -1,537 +1,607 @@
-"""Rotated boxes, suppression and average precision: the second half of `derived.iou`."""
+"""Rotated boxes, suppression and average precision: the second half of the chapter on IoU."""
 
-import itertools
+import contextlib
+import io
 import math
-import re
 
+import numpy as np
 import pytest
+import scipy.linalg
 import shapely
-import sympy
+import shapely.affinity
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch.autograd import grad, gradcheck
 
 import derived
-from derived.iou import diou, gwd, iou, kld, nms, pairwise, rotated_corners, rotated_iou
+from derived.iou import (
+    average_precision,
+    coco_map,
+    diou,
+    gwd,
+    iou,
+    kld,
+    nms,
+    pairwise,
+    rotated_corners,
+    rotated_iou,
+)
 
 
-def rows(*values, dtype=torch.float64):
-    return torch.tensor(values, dtype=dtype)
+def turned(*rows, dtype=torch.float64):
+    return torch.tensor(rows, dtype=dtype)
 
 
-def random_rotated(count, seed, *, extent=4.0, least=0.3, dtype=torch.float64):
+def random_turned(count, seed, *, extent=3.0):
     """Rotated boxes in general position."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = torch.rand(count, 5, generator=generator, dtype=torch.float64)
-    low, high = rows(0, 0, least, least, -7), rows(extent, extent, 4, 4, 7)
-    return (low + (high - low) * draw).to(dtype)
+    u = torch.rand(count, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    scale = turned((extent, extent, 3, 3, 4 * math.pi))[0]
+    return u * scale + turned((0, 0, 0.2, 0.2, -2 * math.pi))
 
 
 def polygon(box):
-    """The rotated box as shapely makes it, and not as `rotated_corners` does."""
-    x, y, w, h, angle = box
-    upright = shapely.box(-w / 2, -h / 2, w / 2, h / 2)
-    turned = shapely.affinity.rotate(upright, angle, origin=(0, 0), use_radians=True)
-    return shapely.affinity.translate(turned, x, y)
-
-
-def gradients(function, *inputs):
-    leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    return grad(function(*leaves).sum(), leaves, materialize_grads=True)
+    """The box as shapely sees it, turned and moved by shapely."""
+    x, y, w, h, theta = box.tolist()
+    flat = shapely.box(-w / 2, -h / 2, w / 2, h / 2)
+    at = shapely.affinity.rotate(flat, theta, origin=(0, 0), use_radians=True)
+    return shapely.affinity.translate(at, x, y)
 
 
 # Rotated boxes
 
 
-@pytest.mark.verifies("iou-rotated-square", by="exact")
-@pytest.mark.parametrize("quarter", [0, 1, -3])
-def test_a_unit_square_and_the_same_turned(quarter):
-    angle = torch.linspace(0, math.pi / 2, 91, dtype=torch.float64)
-    square = rows(3, -2, 1, 1, 0.7)
-    turned = square + rows(0, 0, 0, 0, 1) * (angle[:, None] + quarter * math.pi / 2)
-    shared = 2 / (1 + angle.cos() + angle.sin())
-    expected = shared / (2 - shared)
-    torch.testing.assert_close(rotated_iou(square, turned), expected, rtol=0, atol=1e-14)
-    octagon = rotated_iou(square, square + rows(0, 0, 0, 0, math.pi / 4))
-    assert octagon.item() == pytest.approx(1 / math.sqrt(2), abs=1e-15)
-
-
-@pytest.mark.verifies("iou-rotated-square", by="symbolic")
-def test_the_octagon_is_the_square_without_eight_half_corners():
-    """What sticks out of one square is four right triangles with the hypotenuse on the other."""
-    angle = sympy.symbols("theta", positive=True)
-    cos, sin = sympy.cos(angle), sympy.sin(angle)
-    # Each side of length 1 is a leg, a hypotenuse and the other leg: a(cos + 1 + sin) = 1.
-    hypotenuse = 1 / (1 + cos + sin)
-    triangle = hypotenuse**2 * cos * sin / 2
-    assert sympy.simplify(1 - 4 * triangle - 2 / (1 + cos + sin)) == 0
-
-
 @pytest.mark.verifies("iou-shoelace", by="peer")
-def test_rotated_iou_against_shapely():
-    a, b = random_rotated(2000, 1), random_rotated(2000, 2)
-    expected = []
-    for p, q in zip(map(polygon, a.tolist()), map(polygon, b.tolist()), strict=True):
-        expected.append(p.intersection(q).area / p.union(q).area)
-    expected = rows(*expected)
-    assert (expected > 0).sum() > 1000 and (expected == 0).sum() > 100
-    torch.testing.assert_close(rotated_iou(a, b), expected, rtol=0, atol=1e-12)
-    single = rotated_iou(a.float(), b.float())
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(single.double(), expected, rtol=0, atol=2e-6)
+def test_the_iou_of_rotated_boxes_against_shapely():
+    for extent in (1.0, 3.0, 8.0):
+        a, b = random_turned(200, 1, extent=extent), random_turned(200, 2, extent=extent)
+        expected = []
+        for p, q in zip(a, b, strict=True):
+            A, B = polygon(p), polygon(q)
+            expected.append(A.intersection(B).area / A.union(B).area)
+        assert rotated_iou(a, b).tolist() == pytest.approx(expected, abs=1e-12)
+        single = rotated_iou(a.float(), b.float())
+        assert single.dtype == torch.float32
+        assert single.tolist() == pytest.approx(expected, abs=2e-6)
 
 
-@pytest.mark.verifies("iou-shoelace", by="enumeration")
-def test_the_shoelace_area_of_polygons_with_integer_corners():
-    """Pick: twice the area is twice the points inside, plus those on the border, minus 2."""
-    corners = torch.tensor([[0, 0], [5, 1], [7, 4], [6, 8], [2, 7], [0, 5]])
-    for shift in range(6):  # whichever corner comes first
-        ring = corners.roll(shift, 0)
-        step = ring.roll(-1, 0) - ring
-        grid = torch.cartesian_prod(torch.arange(9), torch.arange(9))
-        side = (
-            step[:, None, 0] * (grid[:, 1] - ring[:, None, 1])
-            - step[:, None, 1] * (grid[:, 0] - ring[:, None, 0])
-        ).amin(0)
-        twice = 2 * (side > 0).sum() + (side == 0).sum() - 2
-        x, y = ring.double().unbind(1)
-        assert derived.iou._shoelace(x, y).item() == twice.item() / 2
-        assert derived.iou._shoelace(x.flip(0), y.flip(0)).item() == -twice.item() / 2
+@pytest.mark.verifies("iou-shoelace", by="exact")
+def test_the_shoelace_formula_on_polygons_whose_area_is_known():
+    """Triangles by Heron's formula and any box: what the formula gives is what the code gives."""
+    box = random_turned(20, 3)
+    corner = rotated_corners(box)
+    x, y = corner.unbind(-1)
+    signed = (x * y.roll(-1, -1) - x.roll(-1, -1) * y).sum(-1)
+    torch.testing.assert_close(signed.abs() / 2, box[:, 2] * box[:, 3])
+    torch.testing.assert_close(derived.iou._shoelace(x, y), box[:, 2] * box[:, 3])
+    sides = [(corner[:, i] - corner[:, j]).norm(dim=-1) for i, j in ((0, 1), (1, 2), (2, 0))]
+    s = sum(sides) / 2
+    heron = (s * (s - sides[0]) * (s - sides[1]) * (s - sides[2])).sqrt()
+    torch.testing.assert_close(derived.iou._shoelace(x[:, :3], y[:, :3]), heron)
 
 
-def test_boxes_along_the_axes_have_the_iou_of_upright_ones():
-    a, b = random_rotated(300, 3), random_rotated(300, 4)
-    for turn in range(-4, 5):
-        boxes = []
-        for box in (a, b):
-            size = box[:, 2:4] if turn % 2 == 0 else box[:, [3, 2]]
-            boxes.append(torch.cat([box[:, :2] - size / 2, box[:, :2] + size / 2], 1))
-        angle = torch.tensor([turn * math.pi / 2], dtype=torch.float64).expand(300, 1)
-        turned = [torch.cat([box[:, :4], angle], 1) for box in (a, b)]
-        torch.testing.assert_close(rotated_iou(*turned), iou(*boxes), rtol=0, atol=1e-14)
+@pytest.mark.verifies("iou-rotated-square", by="exact")
+@given(st.floats(0, math.pi / 2))
+def test_a_unit_square_on_a_turned_unit_square(theta):
+    shared = 2 / (1 + math.cos(theta) + math.sin(theta))
+    a, b = turned((0, 0, 1, 1, 0)), turned((0, 0, 1, 1, theta))
+    assert rotated_iou(a, b).item() == pytest.approx(shared / (2 - shared), rel=1e-12)
 
 
-def test_rotated_corners_are_those_of_the_polygon():
-    a = random_rotated(50, 5)
-    assert rotated_corners(a).shape == (50, 4, 2)
-    for box, corners in zip(a.tolist(), rotated_corners(a).tolist(), strict=True):
-        assert shapely.Polygon(corners).hausdorff_distance(polygon(box)) < 1e-12
-    first = rotated_corners(rows(1, 2, 4, 2, 0))
-    assert first.tolist() == [[-1, 1], [3, 1], [3, 3], [-1, 3]]
-    half_pi = rotated_corners(rows(1, 2, 4, 2, math.pi / 2))
-    expected = rows([2, 0], [2, 4], [0, 4], [0, 0])
-    torch.testing.assert_close(half_pi, expected, rtol=0, atol=1e-15)
+@pytest.mark.verifies("iou-rotated-square", by="peer")
+def test_the_octagon_of_two_squares_has_eight_equal_edges():
+    for theta in (0.2, math.pi / 4, 1.4):
+        octagon = polygon(turned((0, 0, 1, 1, 0))[0]).intersection(
+            polygon(turned((0, 0, 1, 1, theta))[0])
+        )
+        corner = np.array(octagon.exterior.coords)
+        edges = np.linalg.norm(np.diff(corner, axis=0), axis=1)
+        assert len(edges) == 8
+        assert edges == pytest.approx([1 / (1 + math.cos(theta) + math.sin(theta))] * 8)
+        assert octagon.area == pytest.approx(2 / (1 + math.cos(theta) + math.sin(theta)))
 
 
-MMCV_2621 = (0, 0, 180.6422271729, 136.3633728027, 0.9559648633)
-DEGREES = math.pi / 180
-KNOWN_FAILURES = [  # what some implementation made of it, and what shapely makes of it
-    (MMCV_2621, MMCV_2621, 0.3333, 1.0),
-    (
-        (
-            2563.74462890625,
-            1436.790161132812,
-            2174.703369140625,
-            214.0950012207,
-            115.118347 * DEGREES,
-        ),
-        (
-            2563.74462890625,
-            1436.790283203125,
-            2174.702880859375,
-            214.0949554443,
-            115.118355 * DEGREES,
-        ),
-        0.5848,
-        0.999999,
-    ),
-    (
-        (296.6620178222656, 458.738830566, 23.515729904, 47.677001953, 0.08795166 * DEGREES),
-        (296.66201, 458.73882, 23.51573, 47.67702, 0.087951 * DEGREES),
-        0.600224,
-        0.999999,
-    ),
-    ((0, 0, 2, 2, 0), (0, 2, 2, 2, 0), 0.3333, 0.0),
-    ((4, 5, 8, 10, 0), (3, 4, 6, 8, 0), 0.7, 0.6),
+def test_boxes_that_do_not_turn_have_the_iou_of_the_chapter():
+    box = random_turned(100, 4)
+    box[:, 4] = 0
+    other = box.roll(1, 0)
+    flat = [
+        torch.cat([x[:, :2] - x[:, 2:4] / 2, x[:, :2] + x[:, 2:4] / 2], 1) for x in (box, other)
+    ]
+    torch.testing.assert_close(rotated_iou(box, other), iou(*flat))
+    quarter = other + turned((0, 0, 0, 0, math.pi / 2))
+    quarter[:, 2:4] = quarter[:, [3, 2]]
+    torch.testing.assert_close(rotated_iou(box, quarter), iou(*flat))
+
+
+HARD = [  # a, b and the right answer: equal, nearly equal, apart, sharing a side, inside
+    ((3.5, 2.1, 4.0, 2.0, 0.3), (3.5, 2.1, 4.0, 2.0, 0.3), 1.0),
+    ((60.0, 50.0, 7.0, 7.0, 0.78539), (60.0, 50.0, 7.0, 7.0, 0.7854), 1.0),
+    ((0.0, 0.0, 2.0, 2.0, 0.0), (2.0, 0.0, 2.0, 2.0, 0.0), 0.0),
+    ((1e4, 1e4, 8.0, 4.0, 1.0), (1e4 + 50, 1e4, 8.0, 4.0, 1.0), 0.0),
+    ((160.0, 153.0, 230.0, 23.0, 0.6458), (160.0, 153.0, 230.0, 23.0, 0.6458 + math.pi), 1.0),
+    ((0.0, 0.0, 4.0, 4.0, 0.5), (0.0, 0.0, 2.0, 2.0, 0.5), 0.25),
 ]
 
 
-@pytest.mark.parametrize("case", KNOWN_FAILURES)
-def test_inputs_on_which_known_implementations_fail(case):
-    *boxes, failure, right = case
-    a, b = (rows(box, dtype=torch.float32) for box in boxes)
-    p, q = (polygon(box[0].tolist()) for box in (a, b))
-    for x, y in ((a, b), (b, a)):
-        result = rotated_iou(x, y).item()
-        assert result == pytest.approx(p.intersection(q).area / p.union(q).area, abs=1e-6)
-        assert result == pytest.approx(right, abs=3e-6) != failure
-
-
-def test_which_way_the_angle_turns_matters():
-    """Disjoint if the angle runs from x toward y; overlapping by a third if it runs back."""
-    a = rows(1010.5, 860.00012207, 12.20655537, 48.82622528, 55.00798035 * DEGREES)
-    b = rows(1022, 870.49993896, 10.81665134, 43.26660919, 56.30992889 * DEGREES)
-    assert rotated_iou(a, b) == 0
-    back = rows(1, 1, 1, 1, -1)
-    assert rotated_iou(a * back, b * back).item() == pytest.approx(0.36876, abs=1e-5)
-
-
+@pytest.mark.parametrize(("a", "b", "expected"), HARD)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nearly_equal_boxes_in_every_way(dtype):
-    """Corners on sides, sides on sides, within a rounding error of each other."""
-    generator = torch.Generator().manual_seed(6)
-    a = random_rotated(4000, 7, dtype=dtype)
-    ulps = torch.randint(-3, 4, a.shape, generator=generator) * torch.finfo(dtype).eps
-    exchanged = a[:, [0, 1, 3, 2, 4]] + rows(0, 0, 0, 0, math.pi / 2, dtype=dtype)
-    for b in (a, a * (1 + ulps), exchanged):
-        similarity = rotated_iou(a, b)
-        assert (similarity - 1).abs().max() < 200 * torch.finfo(dtype).eps
-        assert torch.equal(rotated_iou(a, a), torch.ones(len(a), dtype=dtype))
-    along = a[:, 4].cos(), a[:, 4].sin()
-    shift = torch.stack([a[:, 2] / 2 * part for part in along], 1)
-    for steps, expected in ((1, 1 / 3), (2, 0), (-2, 0)):  # half of it, or only a side, is shared
-        b = torch.cat([a[:, :2] + steps * shift, a[:, 2:]], 1)
-        assert (rotated_iou(a, b) - expected).abs().max() < 200 * torch.finfo(dtype).eps
+def test_rotated_boxes_whose_corners_lie_on_each_others_sides(a, b, expected, dtype):
+    J = rotated_iou(turned(a, dtype=dtype), turned(b, dtype=dtype))
+    assert J.item() == pytest.approx(expected, abs=2e-5)
+    assert rotated_iou(turned(b, dtype=dtype), turned(a, dtype=dtype)).item() == pytest.approx(
+        expected, abs=2e-5
+    )
 
 
-def test_far_from_the_origin_only_differences_count():
-    a, b = rows((0, 0, 32, 16, 0.3), (8, 8, 32, 16, 1.1))
-    shift = rows(1e8, -1e8, 0, 0, 0)  # where float32 counts in steps of 8
-    there = rotated_iou((a + shift).float(), (b + shift).float())
-    assert there.item() == pytest.approx(rotated_iou(a, b).item(), rel=1e-6)
+def test_identical_rotated_boxes_have_iou_one_and_no_gradient():
+    for dtype, rounding in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
+        a = random_turned(200, 5).to(dtype).requires_grad_()
+        J = rotated_iou(a, a.detach())
+        assert (J - 1).abs().max() < rounding
+        point = turned((1, 2, 0, 0, 1), (1, 2, 0, 3, 1), dtype=dtype)
+        assert rotated_iou(point, point).tolist() == [1, 1]
+        assert rotated_iou(point, point.flip(0)).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("k", [1e-6, 1e-3, 7.0, 1e6])
-def test_the_unit_of_rotated_boxes_does_not_matter(k):
-    a, b = (random_rotated(100, seed, dtype=torch.float32) for seed in (8, 9))
-    scale = rows(k, k, k, k, 1, dtype=torch.float32)
-    torch.testing.assert_close(rotated_iou(scale * a, scale * b), rotated_iou(a, b))
-    torch.testing.assert_close(gwd(scale * a, scale * b), k**2 * gwd(a, b))
-    torch.testing.assert_close(kld(scale * a, scale * b), kld(a, b), rtol=1e-5, atol=1e-5)
+def test_the_gradient_of_rotated_boxes_by_finite_differences():
+    a, b = (random_turned(12, seed, extent=1).requires_grad_() for seed in (6, 7))
+    for function in (rotated_iou, gwd, kld):
+        assert gradcheck(function, (a, b))
 
 
-ROTATED = {"rotated_iou": rotated_iou, "gwd": gwd, "kld": kld}
-every_rotated = pytest.mark.parametrize("function", ROTATED.values(), ids=ROTATED)
+def test_rotated_boxes_broadcast_and_may_be_none():
+    a, b = random_turned(3, 8), random_turned(2, 9)
+    for function in (rotated_iou, gwd, kld):
+        every = function(a[:, None], b)
+        assert every.shape == (3, 2)
+        torch.testing.assert_close(every[1, 0], function(a[1], b[0]))
+        assert function(a[:0], b[:1]).shape == (0,)
+    assert rotated_corners(a[:0]).shape == (0, 4, 2)
 
 
-@every_rotated
-def test_gradients_of_rotated_boxes_in_general_position(function):
-    a, b = random_rotated(15, 10, extent=2), random_rotated(15, 11, extent=2)
-    assert (rotated_iou(a, b) > 0.01).sum() > 10
-    assert gradcheck(function, [a.requires_grad_(), b.requires_grad_()])
+def test_the_corners_of_a_rotated_box():
+    box = turned((1, 2, 4, 2, 0), (1, 2, 4, 2, math.pi / 2))
+    corner = rotated_corners(box)
+    torch.testing.assert_close(corner[0], turned((-1, 1), (3, 1), (3, 3), (-1, 3)))
+    torch.testing.assert_close(corner[1], turned((2, 0), (2, 4), (0, 4), (0, 0)))
+    assert rotated_corners(box.float()).dtype == torch.float32
 
 
-@every_rotated
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_identical_rotated_boxes(function, dtype):
-    a = random_rotated(200, 12, dtype=dtype)
-    expected = torch.ones if function is rotated_iou else torch.zeros
-    assert torch.equal(function(a, a), expected(200, dtype=dtype))
-    for slope in gradients(function, a, a):
-        assert slope.abs().max() < 100 * torch.finfo(dtype).eps
+def covariance(box):
+    x, y, w, h, theta = box.tolist()
+    R = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
+    return np.array([x, y]), R @ np.diag([w**2, h**2]) @ R.T / 4
 
 
-def test_disjoint_and_touching_rotated_boxes_have_no_gradient():
-    a = rows((0, 0, 2, 2, 0), (0, 0, 2, 2, 0), (0, 0, 2, 1, 0.3))
-    b = rows((2, 0, 2, 2, 0), (2, 2, 2, 2, 0), (9, 4, 2, 1, 0.9))
-    assert not rotated_iou(a, b).any()
-    assert not any(slope.any() for slope in gradients(rotated_iou, a, b))
-
-
-@every_rotated
-def test_rotated_boxes_broadcast_and_may_be_none(function):
-    a, b = random_rotated(3, 13), random_rotated(5, 14)
-    matrix = function(a[:, None], b)
-    assert matrix.shape == (3, 5)
-    for i, j in itertools.product(range(3), range(5)):
-        assert matrix[i, j].item() == pytest.approx(function(a[i], b[j]).item(), rel=1e-14)
-    assert function(a[:0], b[:0]).shape == (0,)
-    assert function(a[:0, None], b).shape == (0, 5)
-    whole = torch.tensor([[0, 0, 4, 2, 1], [1, 0, 4, 2, 2]])
-    result = function(whole[0], whole[1])
-    assert result.dtype == torch.float32
-    assert result.item() == pytest.approx(function(*whole.double()).item(), rel=1e-6)
-    with pytest.raises(ValueError, match=r"got \(3, 5\) and \(4, 5\).* pass a\[:, None\] and b"):
-        function(a, random_rotated(4, 15))
-
-
-LINE, POINT, SOLID = (0, 0, 0, 3, 0.2), (1, 1, 0, 0, 0), (0, 0, 4, 3, 1)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_rotated_boxes_without_area(dtype):
-    every = rows(LINE, POINT, SOLID, (0, 0, 3, 0, 0.2), (0, 0, 1e-25, 1e-25, 0), dtype=dtype)
-    a, b = (x.contiguous() for x in torch.broadcast_tensors(every[:, None], every))
-    assert torch.equal(rotated_iou(a, b)[:4, :4], torch.eye(4, dtype=dtype))
-    for function in (rotated_iou, gwd):
-        values = function(a, b)
-        assert not values.isnan().any() and (values >= 0).all()
-        assert all(slope.isfinite().all() for slope in gradients(function, a, b))
-    assert gwd(rows(POINT), rows(LINE)).item() == pytest.approx(2 + 9 / 4)
-
-
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        ((0, 0, -1, 1, 0), r"[0] = (0.0, 0.0, -1.0, 1.0, 0.0): expected (center x, "),
-        ((0, 0, 1, -1, 0), "angle in radians), finite and with sizes of at least 0"),
-        ((0, 0, 1, 1, math.nan), "finite and with sizes of at least 0"),
-        ((math.inf, 0, 1, 1, 0), "finite and with sizes of at least 0"),
-        ((0, 0, 1, 1), ": expected shape (..., 5), got (1, 4)"),
-    ],
-)
-def test_what_is_no_rotated_box_is_refused(box, message):
-    wrong, solid = rows(box), rows(SOLID)
-    for function in ROTATED.values():
-        for arguments, name in (((wrong, solid), "a"), ((solid, wrong), "b")):
-            with pytest.raises(ValueError, match=re.escape(message)) as error:
-                function(*arguments)
-            assert str(error.value).startswith(name)
-    with pytest.raises(ValueError, match=f"boxes.*{re.escape(message)}"):
-        rotated_corners(wrong)
-    with pytest.raises(ValueError, match=r"b: expected a torch\.Tensor, got a list"):
-        rotated_iou(solid, [SOLID])
-
-
-def test_the_divergence_needs_boxes_with_area():
-    message = r"= \(1.0, 1.0, 0.0, 0.0, 0.0\): expected .* sizes of more than 0"
-    with pytest.raises(ValueError, match=rf"^b\[1\] {message}"):
-        kld(rows(SOLID, SOLID), rows(SOLID, POINT))
-    with pytest.raises(ValueError, match=rf"^a {message}"):
-        kld(rows(POINT)[0], rows(SOLID))
-    with derived.validation(False):
-        assert not kld(rows(SOLID), rows(POINT)).isfinite().any()
-        assert rotated_iou(rows(SOLID), rows(SOLID) * math.nan).isnan().all()
-
-
-# Boxes as Gaussians
-
-
-def covariance(boxes):
-    cos, sin = boxes[:, 4].cos(), boxes[:, 4].sin()
-    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-    return turn @ torch.diag_embed(boxes[:, 2:4] ** 2 / 4) @ turn.mT
-
-
-def root(matrix):
-    """The square root of symmetric positive semidefinite matrices."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag_embed(values.clamp(min=0).sqrt()) @ vectors.mT
-
-
-def trace(matrix):
-    return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-
-
-@pytest.mark.verifies("iou-gwd", by="exact")
-def test_gwd_is_the_distance_of_two_gaussians():
-    a, b = random_rotated(500, 16), random_rotated(500, 17)
-    A, B = covariance(a), covariance(b)
-    delta = ((a - b)[:, :2] ** 2).sum(1)
-    # as printed, for matrices of 2 x 2
-    inner = trace(A @ B) + 2 * (torch.linalg.det(A) * torch.linalg.det(B)).sqrt()
-    printed = delta + trace(A) + trace(B) - 2 * inner.sqrt()
-    torch.testing.assert_close(gwd(a, b), printed, rtol=1e-12, atol=1e-12)
-    # as defined for any dimension
-    defined = delta + trace(A + B - 2 * root(root(A) @ B @ root(A)))
-    torch.testing.assert_close(gwd(a, b), defined, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.verifies("iou-gwd", by="sampling")
-def test_gwd_is_what_moving_points_at_the_least_cost_takes():
-    """The linear map from one Gaussian to the other is optimal; its mean squared step is W2^2."""
-    a, b = random_rotated(1, 18), random_rotated(1, 19)
-    A, B = covariance(a)[0], covariance(b)[0]
-    back = torch.linalg.inv(root(A))
-    carry = back @ root(root(A) @ B @ root(A)) @ back
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randn(100_000, 2, generator=generator, dtype=torch.float64) @ root(A)
-    moved = points @ carry
-    torch.testing.assert_close(moved.T.cov(), B, rtol=0.02, atol=0.02)
-    cost = ((points + a[:, :2] - moved - b[:, :2]) ** 2).sum(1)
-    error = cost.std() / math.sqrt(len(cost))
-    assert abs(cost.mean() - gwd(a, b)) < 5 * error
+@pytest.mark.verifies("iou-gwd", by="peer")
+def test_the_wasserstein_distance_by_roots_of_matrices():
+    for a, b in zip(random_turned(60, 10), random_turned(60, 11), strict=True):
+        (m1, S1), (m2, S2) = covariance(a), covariance(b)
+        root = scipy.linalg.sqrtm(S1)
+        cross = scipy.linalg.sqrtm(root @ S2 @ root)
+        by_roots = ((m1 - m2) ** 2).sum() + np.trace(S1 + S2 - 2 * cross.real)
+        det = math.sqrt(np.linalg.det(S1) * np.linalg.det(S2))
+        printed = ((m1 - m2) ** 2).sum() + np.trace(S1) + np.trace(S2)
+        printed -= 2 * math.sqrt(np.trace(S1 @ S2) + 2 * det)
+        assert printed == pytest.approx(by_roots, abs=1e-10)
+        assert gwd(a, b).item() == pytest.approx(by_roots, abs=1e-10)
 
 
 @pytest.mark.verifies("iou-gwd-axis", by="exact")
-def test_gwd_of_boxes_that_turn_alike_is_the_distance_of_centers_and_half_sizes():
-    a, b = random_rotated(200, 20), random_rotated(200, 21)
-    b[:, 4] = a[:, 4]
-    center, size = ((a - b)[:, part] ** 2 for part in (slice(0, 2), slice(2, 4)))
-    torch.testing.assert_close(gwd(a, b), center.sum(1) + size.sum(1) / 4, rtol=1e-13, atol=0)
+def test_the_wasserstein_distance_of_boxes_that_do_not_turn():
+    a, b = random_turned(50, 12), random_turned(50, 13)
+    a[:, 4] = b[:, 4] = 0
+    (ax, ay, aw, ah, _), (bx, by, bw, bh, _) = a.unbind(1), b.unbind(1)
+    expected = (ax - bx) ** 2 + (ay - by) ** 2 + ((aw - bw) ** 2 + (ah - bh) ** 2) / 4
+    torch.testing.assert_close(gwd(a, b), expected, rtol=1e-13, atol=0)
+    for p, q in zip(a, b, strict=True):
+        (m1, S1), (m2, S2) = covariance(p), covariance(q)
+        by_roots = ((m1 - m2) ** 2).sum() + np.trace(S1 + S2 - 2 * np.sqrt(S1 @ S2))
+        assert gwd(p, q).item() == pytest.approx(by_roots, rel=1e-9)
 
 
-@pytest.mark.verifies("iou-gwd-axis", by="symbolic")
-def test_gwd_of_upright_boxes_by_computer_algebra():
-    w, h, w_, h_ = sympy.symbols("w h w' h'", positive=True)
-    A, B = sympy.diag(w**2, h**2) / 4, sympy.diag(w_**2, h_**2) / 4
-    inner = (A * B).trace() + 2 * sympy.sqrt(A.det() * B.det())
-    printed = A.trace() + B.trace() - 2 * sympy.sqrt(sympy.factor(sympy.simplify(inner)))
-    assert sympy.simplify(printed - ((w - w_) ** 2 + (h - h_) ** 2) / 4) == 0
-
-
-def test_turning_a_square_does_not_change_its_gaussian():
-    square = rows(0, 0, 2, 2, 0.1)
-    for other in (rows(0, 0, 2, 2, 0.8), rows(1, 2, 5, 1, 0.8)):
-        for slope in gradients(gwd, square, other):
-            assert slope[4] == 0
-    assert rotated_iou(square, square + rows(0, 0, 0, 0, math.pi / 4)).item() < 0.708
-    oblong = gradients(gwd, rows(0, 0, 2, 1, 0.1), rows(1, 2, 5, 1, 0.8))
-    assert all(slope[4].abs() > 0.1 for slope in oblong)
+def test_the_wasserstein_distance_is_zero_for_equal_boxes_and_does_not_see_a_squares_angle():
+    a = random_turned(50, 14)
+    assert not gwd(a, a).any()
+    half = a + turned((0, 0, 0, 0, math.pi))
+    assert gwd(a, half).max() < 1e-12
+    square = turned((0, 0, 2, 2, 0.7)).requires_grad_()
+    (slope,) = grad(gwd(square, turned((0, 0, 2, 2, 0))).sum(), square)
+    assert slope[0, 4].item() == 0
+    point = turned((0, 0, 0, 0, 0)).requires_grad_()
+    (slope,) = grad(gwd(point, turned((0, 0, 0, 0, 1))).sum(), point)
+    assert slope.isfinite().all()
 
 
 @pytest.mark.verifies("iou-kld", by="peer")
-def test_kld_against_the_divergence_of_torch_distributions():
-    a, b = random_rotated(300, 22), random_rotated(300, 23)
-    of_a, of_b = (
-        torch.distributions.MultivariateNormal(box[:, :2], covariance(box)) for box in (a, b)
-    )
-    expected = torch.distributions.kl_divergence(of_a, of_b)
-    torch.testing.assert_close(kld(a, b), expected, rtol=1e-11, atol=1e-11)
-    assert (kld(a, b) - kld(b, a)).abs().max() > 1
+def test_the_divergence_of_gaussians_against_torch():
+    for a, b in zip(random_turned(60, 15), random_turned(60, 16), strict=True):
+        (m1, S1), (m2, S2) = covariance(a), covariance(b)
+        p, q = (
+            torch.distributions.MultivariateNormal(torch.tensor(m), torch.tensor(S))
+            for m, S in ((m1, S1), (m2, S2))
+        )
+        expected = torch.distributions.kl_divergence(p, q).item()
+        inverse, delta = np.linalg.inv(S2), m1 - m2
+        printed = delta @ inverse @ delta + np.trace(inverse @ S1)
+        printed = (printed + math.log(np.linalg.det(S2) / np.linalg.det(S1))) / 2 - 1
+        assert printed == pytest.approx(expected, abs=1e-10)
+        assert kld(a, b).item() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+    assert kld(a, b).item() != pytest.approx(kld(b, a).item())
 
 
-@pytest.mark.verifies("iou-kld", by="exact")
-def test_kld_as_printed():
-    a, b = random_rotated(300, 24), random_rotated(300, 25)
-    A, B, delta = covariance(a), covariance(b), (a - b)[:, :2]
-    distance = (delta[:, None] @ torch.linalg.inv(B) @ delta[:, :, None])[:, 0, 0]
-    spread = trace(torch.linalg.inv(B) @ A)
-    printed = (distance + spread + (torch.linalg.det(B) / torch.linalg.det(A)).log()) / 2 - 1
-    torch.testing.assert_close(kld(a, b), printed, rtol=1e-11, atol=1e-11)
+def test_the_divergence_keeps_its_value_when_both_boxes_are_scaled():
+    a, b = random_turned(20, 17), random_turned(20, 18)
+    scaled = [x * turned((5, 5, 5, 5, 1)) for x in (a, b)]
+    torch.testing.assert_close(kld(*scaled), kld(a, b))
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.integers(0, 50))
-def test_stretching_both_boxes_along_their_sides_keeps_kld(k, m, seed):
-    a, b = random_rotated(5, seed), random_rotated(5, seed + 100)
-    a[:, 4], b[:, 4] = 0, math.pi
-    stretch = rows(math.exp(k), math.exp(m), math.exp(k), math.exp(m), 1)
-    torch.testing.assert_close(kld(stretch * a, stretch * b), kld(a, b), rtol=1e-11, atol=1e-11)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: rotated_iou(turned((0, 0, 1, 1)), turned((0, 0, 1, 1, 0))),
+            "a: expected shape (..., 5)",
+        ),
+        (
+            lambda: rotated_corners(turned((0, 0, -1, 1, 0))),
+            "boxes[0] = (0.0, 0.0, -1.0, 1.0, 0.0)",
+        ),
+        (lambda: gwd(turned((0, 0, 1, 1, 0)), turned((0, 0, 1, 1, math.nan))), "b[0] = "),
+        (
+            lambda: rotated_corners(turned((0, 0, 1, 1, math.inf))[0]),
+            "boxes = (0.0, 0.0, 1.0, 1.0, inf)",
+        ),
+        (
+            lambda: kld(turned((0, 0, 1, 0, 0)), turned((0, 0, 1, 1, 0))),
+            "a[0] = (0.0, 0.0, 1.0, 0.0, 0.0): expected (center x, center y, width, height, angle in "
+            + "radians), finite and with sizes of more than 0",
+        ),
+        (
+            lambda: rotated_iou(random_turned(3, 0), random_turned(2, 0)),
+            "a and b: expected shapes that",
+        ),
+    ],
+)
+def test_wrong_rotated_boxes_are_shown(call, message):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert str(error.value).startswith(message)
 
 
 # Suppression
 
+grids = st.tuples(*[st.integers(0, 8)] * 2, *[st.integers(1, 6)] * 2).map(
+    lambda t: [t[0], t[1], t[0] + t[2], t[1] + t[3]]
+)
+lists_of_boxes = st.lists(grids, max_size=12).map(
+    lambda rows: torch.tensor(rows, dtype=torch.float64).view(-1, 4)
+)
+thresholds = st.sampled_from([0, 0.25, 1 / 3, 0.5, 0.75, 1])
 
-def crowd(count, seed, *, levels=1000, cells=8):
-    """Boxes on a grid of integers, so that many pairs have the same IoU, and scores with ties."""
+
+def scores_for(boxes, seed, *, ties):
     generator = torch.Generator().manual_seed(seed)
-    low = torch.randint(0, cells, (count, 2), generator=generator)
-    size = torch.randint(1, cells, (count, 2), generator=generator)
-    scores = torch.randint(0, levels, (count,), generator=generator) / levels
-    return torch.cat([low, low + size], 1).double(), scores
+    order = torch.randperm(len(boxes), generator=generator).double()
+    return order // 3 if ties else order
 
 
-def greedy(boxes, scores, threshold, similarity=iou):
-    """The definition, one box and one comparison at a time."""
-    above, kept = (similarity(boxes[:, None], boxes) > threshold).tolist(), []
-    for i in sorted(range(len(boxes)), key=lambda i: (-scores[i].item(), i)):
-        if not any(above[i][j] for j in kept):
-            kept.append(i)
-    return kept
+def kept_by_definition(boxes, scores, threshold, similarity):
+    """The printed rule, decided one box after the other by recursion."""
 
+    def higher(j, i):
+        return scores[j] > scores[i] or (scores[j] == scores[i] and j < i)
 
-CROWDS = [(0, 30, 1000), (1, 60, 5), (2, 60, 1), (3, 120, 1000), (4, 1, 1), (5, 0, 1)]
-every_crowd = pytest.mark.parametrize(("seed", "count", "levels"), CROWDS)
-every_threshold = pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 0.7, 1.0])
+    def kept(i):
+        rivals = [j for j in range(len(boxes)) if higher(j, i) and kept(j)]
+        return all(similarity(boxes[i], boxes[j]).item() <= threshold for j in rivals)
+
+    survivors = [i for i in range(len(boxes)) if kept(i)]
+    return sorted(survivors, key=lambda i: (-scores[i].item(), i))
 
 
 @pytest.mark.verifies("iou-nms", by="enumeration")
-@every_crowd
-@every_threshold
-@pytest.mark.parametrize("block", [512, 7, 1])
-def test_nms_keeps_what_the_greedy_rule_keeps(seed, count, levels, threshold, block, monkeypatch):
-    monkeypatch.setattr("derived.iou._NMS_BLOCK", block)
-    boxes, scores = crowd(count, seed, levels=levels)
-    assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
-    by_diou = nms(boxes, scores, threshold, "diou")
-    assert by_diou.tolist() == greedy(boxes, scores, threshold, diou)
+@pytest.mark.parametrize(("kind", "similarity"), [("iou", iou), ("diou", diou)])
+@given(
+    boxes=st.lists(grids, max_size=7).map(
+        lambda r: torch.tensor(r, dtype=torch.float64).view(-1, 4)
+    ),
+    threshold=thresholds,
+    seed=st.integers(0, 99),
+    ties=st.booleans(),
+)
+def test_suppression_keeps_whom_the_definition_keeps(
+    kind, similarity, boxes, threshold, seed, ties
+):
+    scores = scores_for(boxes, seed, ties=ties)
+    expected = kept_by_definition(boxes, scores, threshold, similarity)
+    assert nms(boxes, scores, threshold, kind).tolist() == expected
 
 
 @pytest.mark.verifies("iou-nms-properties", by="enumeration")
-@every_crowd
-@every_threshold
-def test_what_is_kept_and_what_is_dropped(seed, count, levels, threshold):
-    boxes, scores = crowd(count, seed, levels=levels)
+@given(lists_of_boxes, thresholds, st.integers(0, 99))
+def test_kept_boxes_overlap_little_and_dropped_ones_have_a_reason(boxes, threshold, seed):
+    scores = scores_for(boxes, seed, ties=False)
     kept = nms(boxes, scores, threshold)
-    similarity = pairwise(boxes[kept], boxes)
-    assert (similarity[:, kept].fill_diagonal_(0) <= threshold).all()
-    for i in set(range(count)) - set(kept.tolist()):
-        before = (scores[kept] > scores[i]) | ((scores[kept] == scores[i]) & (kept < i))
-        assert (before & (similarity[:, i] > threshold)).any()
-    assert kept.tolist() == sorted(kept.tolist(), key=lambda i: (-scores[i].item(), i))
+    J = pairwise(boxes, boxes)
+    among = J[kept][:, kept] - torch.eye(len(kept)).double()
+    assert (among <= threshold).all()
+    for i in set(range(len(boxes))) - set(kept.tolist()):
+        reasons = kept[(scores[kept] > scores[i]) & (J[i, kept] > threshold)]
+        assert len(reasons)
     again = nms(boxes[kept], scores[kept], threshold)
     assert again.tolist() == list(range(len(kept)))
+    shuffle = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(shuffle[nms(boxes[shuffle], scores[shuffle], threshold)], kept)
 
 
-@given(st.integers(0, 1000), st.sampled_from([0.1, 0.3, 0.5, 0.9]))
-def test_the_order_of_boxes_with_different_scores_does_not_matter(seed, threshold):
-    boxes, _ = crowd(25, seed)
-    generator = torch.Generator().manual_seed(seed)
-    scores, order = (torch.randperm(25, generator=generator) for _ in range(2))
-    shuffled = nms(boxes[order], scores[order], threshold)
-    assert order[shuffled].tolist() == nms(boxes, scores, threshold).tolist()
+def test_a_larger_threshold_may_drop_a_box_that_a_smaller_one_keeps():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [3.0, 0, 13, 10], [5.0, 0, 15, 10]])
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    assert nms(boxes, scores, 0.5).tolist() == [0, 2]
+    assert nms(boxes, scores, 0.6).tolist() == [0, 1]
 
 
 @pytest.mark.verifies("iou-diou-nms", by="enumeration")
-@every_crowd
-@every_threshold
-def test_diou_nms_suppresses_a_subset_of_the_pairs(seed, count, levels, threshold):
-    boxes, scores = crowd(count, seed, levels=levels)
-    by_iou, by_diou = (pairwise(boxes, boxes, kind) > threshold for kind in ("iou", "diou"))
-    assert not (by_diou & ~by_iou).any()
-    pairs = list(itertools.combinations(range(min(count, 9)), 2))
-    for pair in map(list, pairs):  # alone, without a third box
-        assert len(nms(boxes[pair], scores[pair], threshold, "diou")) >= len(
-            nms(boxes[pair], scores[pair], threshold)
-        )
-    if 0 < threshold < 1 and count > 100:
-        assert by_diou.sum() < by_iou.sum()
+@given(lists_of_boxes, thresholds)
+def test_diou_suppresses_a_part_of_the_pairs(boxes, threshold):
+    by_diou = pairwise(boxes, boxes, "diou") > threshold
+    by_iou = pairwise(boxes, boxes) > threshold
+    assert (by_iou | ~by_diou).all()
 
 
-def test_at_the_threshold_both_boxes_stay():
-    for share, dtype in itertools.product((1, 3, 5, 6, 7, 9), (torch.float32, torch.float64)):
-        pair = rows((0, 0, 10, 1), (0, 0, share, 1), dtype=dtype)
-        scores = torch.tensor([0.9, 0.8])
-        assert nms(pair, scores, share / 10).tolist() == [0, 1]
-        assert nms(pair, scores, share / 10 - 1e-6).tolist() == [0]
+def test_diou_spares_boxes_whose_centers_are_apart():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [3.0, 0, 13, 10]])
+    scores = torch.tensor([1, 2])
+    assert nms(boxes, scores, 0.5).tolist() == [1]
+    assert nms(boxes, scores, 0.51, "diou").tolist() == [1, 0]
 
 
-def test_nms_at_the_edges():
-    none = nms(torch.zeros(0, 4), torch.zeros(0), 0.5)
-    assert (none.shape, none.dtype) == ((0,), torch.int64)
-    same = rows(*3 * [(0, 0, 4, 2)])
-    assert nms(same, torch.tensor([1, 1, 1]), 0.5).tolist() == [0]
-    assert nms(same, torch.tensor([1, 3, 3]), 0.5).tolist() == [1]
-    assert nms(same, torch.tensor([1, 3, -math.inf]), 1.0).tolist() == [1, 0, 2]
-    boxes, scores = crowd(40, 6)
-    expected = nms(boxes, scores, 0.4)
-    tracked = nms(boxes.clone().requires_grad_(), scores.clone().requires_grad_(), 0.4)
-    assert torch.equal(tracked, expected) and not tracked.requires_grad
-    assert torch.equal(
-        nms(boxes.long(), scores.half().double(), 0.4), nms(boxes, scores.half(), 0.4)
-    )
+def test_an_overlap_equal_to_the_threshold_does_not_suppress():
+    boxes = torch.tensor([[0, 0, 2, 1], [0, 0, 1, 1], [0, 0, 2, 1]])
+    scores = torch.tensor([3.0, 2, 1])
+    kept = nms(boxes, scores, 0.5)
+    assert kept.tolist() == [0, 1] and kept.dtype == torch.int64
+    assert nms(boxes, scores, 1).tolist() == [0, 1, 2]
+    assert nms(boxes[:0], scores[:0], 0.5).tolist() == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("call", "message"),
     [
-        ({"boxes": torch.zeros(4)}, r"boxes: expected shape \(number, 4\), got \(4,\)"),
-        ({"scores": torch.zeros(2)}, "boxes and scores: expected lists of the same length, got 3 "),
-        ({"scores": torch.zeros(3, 1)}, r"scores: expected shape \(number,\), got \(3, 1\)"),
-        ({"scores": torch.tensor([0, math.nan, 0])}, r"scores\[1\] = nan: expected numbers"),
-        ({"scores": [0.1, 0.2, 0.3]}, "scores: expected a torch.Tensor, got a list"),
-        ({"threshold": 50}, r"threshold: expected a number in \[0, 1\], got 50"),
-        ({"threshold": -0.1}, r"threshold: expected a number in \[0, 1\], got -0.1"),
-        ({"threshold": math.nan}, "threshold: expected a number"),
-        ({"threshold": True}, "threshold: expected a number"),
-        ({"threshold": "0.5"}, "threshold: expected a number"),
-        ({"kind": "soft"}, "kind: expected one of iou, "),
+        (
+            lambda b, s: nms(b, s[:2], 0.5),
+            "boxes and scores: expected the same length, got 3 and 2",
+        ),
+        (lambda b, s: nms(b, s[None], 0.5), "scores: expected shape (number,), got (1, 3)"),
+        (lambda b, s: nms(b, s / 0 * 0, 0.5), "scores[0] is nan: expected a number"),
+        (lambda b, s: nms(b[0], s, 0.5), "boxes: expected shape (number, 4), got (4,)"),
+        (lambda b, s: nms(b, s, 0.5, "siou"), "kind: expected one of iou, giou, diou, ciou, eiou"),
+        (lambda b, s: average_precision(s, s, 3), "hits: expected a torch.Tensor of bool"),
+        (
+            lambda b, s: average_precision(s, s[:2] > 1, 3),
+            "scores and hits: expected the same length",
+        ),
+        (lambda b, s: average_precision(s, s > 1, 0), "objects: expected an integer of at least 1"),
     ],
 )
-def test_what_nms_refuses(changed, message):
-    arguments = {"boxes": torch.zeros(3, 4), "scores": torch.zeros(3), "threshold": 0.5}
-    with pytest.raises(ValueError, match=message):
-        nms(**arguments | changed)
-    with derived.validation(False):
-        assert nms(torch.full((3, 4), math.nan), torch.zeros(3), 0.5).tolist() == [0, 1, 2]
+def test_wrong_arguments_of_suppression_and_precision_are_named(call, message):
+    boxes = torch.tensor([[0.0, 0, 2, 1], [0, 0, 1, 1], [0, 0, 2, 1]])
+    with pytest.raises(ValueError) as error:
+        call(boxes, torch.tensor([1.0, 2, 3]))
+    assert str(error.value).startswith(message)
+
+
+# Average precision
+
+
+@pytest.mark.verifies("iou-precision-envelope", by="enumeration")
+@given(st.lists(st.booleans(), max_size=30), st.integers(0, 20))
+def test_average_precision_by_its_definition(hits, more):
+    objects = max(1, sum(hits) + more)
+    scores = torch.arange(len(hits)).flip(0).float()
+    own = average_precision(scores, torch.tensor(hits, dtype=torch.bool), objects)
+    curve = [(sum(hits[:k]) / objects, sum(hits[:k]) / k) for k in range(1, len(hits) + 1)]
+    recalls = np.linspace(0, 1, 101)
+    best = [max((p for r_k, p in curve if r_k >= r), default=0) for r in recalls]
+    assert own.item() == pytest.approx(sum(best) / 101, abs=1e-14)
+
+
+@pytest.mark.verifies("iou-precision-envelope", by="exact")
+def test_average_precision_of_short_lists():
+    def ap(hits, objects):
+        scores = torch.arange(len(hits), 0, -1)
+        return average_precision(scores, torch.tensor(hits, dtype=torch.bool), objects).item()
+
+    assert ap([True], 1) == 1 and ap([], 1) == 0 and ap([False], 1) == 0
+    assert ap([True], 2) == pytest.approx(51 / 101)  # recalls 0 to 0.5
+    assert ap([False, True], 1) == pytest.approx(0.5)
+    assert ap([True, False, True], 2) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    tied = torch.ones(2), torch.tensor([True, False])
+    assert average_precision(*tied, 1).item() == 1
+    assert average_precision(tied[0], tied[1].flip(0), 1).item() == 0.5
+
+
+FIGURES = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+FIGURES += ["AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+
+
+def random_images(seed, *, images=15, classes=3, most=12, crowd=0.1, ties=True):
+    """Detections that are mostly near objects, with tied scores and areas that aren't the boxes'."""
+    g = np.random.default_rng(seed)
+
+    def some_boxes(n):
+        low = g.integers(0, 200, (n, 2))
+        return np.concatenate([low, low + g.integers(1, 150, (n, 2))], 1)
+
+    detections, targets = [], []
+    for _ in range(images):
+        objects, found = g.integers(0, 6), g.integers(0, most + 1)
+        boxes, wild = some_boxes(objects), some_boxes(found)
+        if objects:
+            near = boxes[g.integers(0, objects, found)] + g.integers(-6, 7, (found, 4))
+            near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
+            wild = np.where(g.random((found, 1)) < 0.7, near, wild)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(1) * g.choice([0.5, 1], objects)
+        targets.append(
+            {
+                "boxes": torch.tensor(boxes).view(-1, 4),
+                "labels": torch.tensor(g.integers(0, classes, objects)),
+                "area": torch.tensor(area),
+                "crowd": torch.tensor(g.random(objects) < crowd),
+            }
+        )
+        scores = g.integers(0, 10, found) / 10 if ties else g.random(found)
+        labels = g.integers(0, classes + 1, found)  # one class has no objects
+        found_boxes = torch.tensor(wild).view(-1, 4)
+        detections.append(
+            {"boxes": found_boxes, "scores": torch.tensor(scores), "labels": torch.tensor(labels)}
+        )
+    return detections, targets
+
+
+def by_pycocotools(detections, targets, classes=9):
+    def rows(images, **columns):
+        for i, image in enumerate(images):
+            x1, y1, x2, y2 = image["boxes"].T.tolist() if len(image["boxes"]) else [[]] * 4
+            for n in range(len(image["boxes"])):
+                own = {name: image[key][n].item() for name, key in columns.items()}
+                box = [x1[n], y1[n], x2[n] - x1[n], y2[n] - y1[n]]
+                yield {"image_id": i, "bbox": box, **own}
+
+    truth = COCO()
+    annotations = list(rows(targets, category_id="labels", area="area", iscrowd="crowd"))
+    truth.dataset = {
+        "images": [{"id": i} for i in range(len(targets))],
+        "categories": [{"id": c} for c in range(classes)],
+        "annotations": [{**row, "id": n} for n, row in enumerate(annotations, 1)],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        found = truth.loadRes(list(rows(detections, category_id="labels", score="scores")))
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [math.nan if value == -1 else value for value in evaluation.stats]
+
+
+@pytest.mark.verifies("iou-coco-ap", by="peer")
+@pytest.mark.verifies("iou-precision-envelope", by="peer")
+@pytest.mark.parametrize("seed", range(8))
+def test_the_evaluation_against_pycocotools(seed):
+    many = {"images": 2, "most": 150, "classes": 1} if seed == 7 else {}
+    detections, targets = random_images(seed, ties=seed % 2 == 0, crowd=0.3 * (seed % 3), **many)
+    own = coco_map(detections, targets)
+    assert list(own) == FIGURES
+    peer = by_pycocotools(detections, targets)
+    assert list(own.values()) == pytest.approx(peer, abs=1e-9, nan_ok=True)
+    assert 0.01 < own["AP"] < own["AP50"] < 0.95
+
+
+@pytest.mark.verifies("iou-coco-ap", by="exact")
+def test_the_mean_is_over_thresholds_and_over_classes_with_objects():
+    """One object is met with J = 0.8, of a second class one is missed; a third class has none."""
+    target = {"boxes": turned((0, 0, 100, 10), (200, 0, 300, 10)), "labels": torch.tensor([0, 1])}
+    found = {
+        "boxes": turned((0, 0, 80, 10), (500, 0, 600, 10)),
+        "labels": torch.tensor([0, 2]),
+        "scores": turned((0.9, 0.8))[0],
+    }
+    result = coco_map([found], [target])
+    assert result["AP"] == pytest.approx((7 / 10 + 0) / 2)  # 0.50 to 0.80 are seven thresholds
+    assert (result["AP50"], result["AP75"]) == (0.5, 0.5)
+    assert result["APs"] == pytest.approx(0.35)  # 1,000 is below 32 squared
+    assert math.isnan(result["APl"]) and math.isnan(result["APm"])
+    assert result["AR1"] == pytest.approx(0.35)
+
+
+def test_the_order_of_images_decides_between_equal_scores():
+    target = {"boxes": turned((0, 0, 10, 10)), "labels": torch.tensor([1])}
+    hit = {"boxes": turned((0, 0, 10, 10)), "labels": torch.tensor([1]), "scores": torch.ones(1)}
+    miss = {**hit, "boxes": turned((50, 50, 60, 60))}
+    nothing = {"boxes": turned((0, 0, 1, 1))[:0], "labels": torch.tensor([], dtype=torch.long)}
+    first = coco_map([hit, miss], [target, nothing])
+    last = coco_map([miss, hit], [nothing, target])
+    assert first["AP"] == 1 and last["AP"] == 0.5
+
+
+def test_areas_and_crowds_have_defaults_and_integers_will_do():
+    detections, targets = random_images(3, crowd=0)
+    own = coco_map(
+        detections,
+        [{**t, "area": (t["boxes"][:, 2:] - t["boxes"][:, :2]).prod(1)} for t in targets],
+    )
+    plain = [{key: t[key] for key in ("boxes", "labels")} for t in targets]
+    assert coco_map(detections, plain) == pytest.approx(own, nan_ok=True)
+    shifted = [{**d, "labels": d["labels"] * 1000 - 7} for d in detections]
+    renamed = [{**t, "labels": t["labels"] * 1000 - 7} for t in plain]
+    assert coco_map(shifted, renamed) == pytest.approx(own, nan_ok=True)
+
+
+def test_without_objects_there_is_nothing_to_average():
+    none = {"boxes": turned((0, 0, 1, 1))[:0], "labels": torch.tensor([], dtype=torch.long)}
+    hit = {"boxes": turned((0, 0, 1, 1)), "labels": torch.tensor([1]), "scores": torch.ones(1)}
+    for result in (coco_map([], []), coco_map([hit], [none])):
+        assert list(result) == FIGURES and all(math.isnan(value) for value in result.values())
+    blind = coco_map(
+        [{**none, "scores": torch.ones(0)}], [{k: hit[k] for k in ("boxes", "labels")}]
+    )
+    assert blind["AP"] == blind["AR100"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d, t: (d[:1], t), "detections and targets: expected as many images, got 1 and 2"),
+        (lambda d, t: (d[0], t), "detections: expected a list with a dict an image"),
+        (
+            lambda d, t: ([{"boxes": d[0]["boxes"]}, d[1]], t),
+            "detections[0]: expected a dict of boxes, scores, labels; got boxes",
+        ),
+        (
+            lambda d, t: (d, [t[0], {**t[1], "iscrowd": t[1]["crowd"]}]),
+            "targets[1]: expected a dict of boxes, labels and perhaps area, crowd; got boxes, labels,",
+        ),
+        (lambda d, t: (d, [t[0], 5]), "targets[1]: expected a dict of boxes, labels and perhaps"),
+        (
+            lambda d, t: ([{**d[0], "scores": d[0]["scores"][:1]}, d[1]], t),
+            'detections[0]["scores"]: expected shape (2,), got (1,)',
+        ),
+        (
+            lambda d, t: ([{**d[0], "scores": [1, 2]}, d[1]], t),
+            'detections[0]["scores"]: expected shape (2,), got list',
+        ),
+        (
+            lambda d, t: ([{**d[0], "scores": d[0]["scores"] * math.nan}, d[1]], t),
+            'detections[0]["scores"][0] is nan',
+        ),
+        (
+            lambda d, t: (d, [{**t[0], "labels": t[0]["labels"].double()}, t[1]]),
+            'targets[0]["labels"]: expected integers, got torch.float64',
+        ),
+        (
+            lambda d, t: (d, [{**t[0], "labels": t[0]["labels"] > 0}, t[1]]),
+            'targets[0]["labels"]: expected integers, got torch.bool',
+        ),
+        (
+            lambda d, t: (d, [{**t[0], "area": t[0]["boxes"][:, 0] * math.nan}, t[1]]),
+            'targets[0]["area"][0] is nan',
+        ),
+        (
+            lambda d, t: ([{**d[0], "boxes": -d[0]["boxes"]}, d[1]], t),
+            'detections[0]["boxes"][0] = (-0, -0, -5, -5): x2 < x1',
+        ),
+    ],
+)
+def test_wrong_images_are_named(change, message):
+    boxes = turned((0, 0, 5, 5), (1, 1, 4, 4))
+    labels, crowd = torch.tensor([0, 1]), torch.tensor([False, False])
+    detections = [{"boxes": boxes, "labels": labels, "scores": turned((0.5, 0.6))[0]}] * 2
+    targets = [{"boxes": boxes, "labels": labels, "crowd": crowd}] * 2
+    with pytest.raises(ValueError) as error:
+        coco_map(*change(detections, targets))
+    assert str(error.value).startswith(message)

@@ -232,6 +232,19 @@ def test_a_weak_test_and_a_missing_one_let_mutants_survive(book):
     assert {m["function"] for m in figures(book)["survivors"]} == {"doubled", "unused"}
 
 
+def test_a_chapters_tests_may_span_several_files(book):
+    edit(
+        book / "src" / "derived" / "tiny.py",
+        "def doubled",
+        "def negated(x):\n    return -x\n\n\ndef doubled",
+    )
+    (book / "tests" / "test_tiny_more.py").write_text(
+        "from derived.tiny import negated\n\n\ndef test_negated():\n    assert negated(1) == -1\n"
+    )
+    run(book)
+    assert figures(book)["killers"]["tests/test_tiny_more.py::test_negated"] == 1
+
+
 def test_an_accepted_survivor_does_not_count(book):
     (book / "tests" / "mutants.toml").write_text(SURVIVOR)
     edit(book / "tests" / "test_tiny.py", "doubled(2) != 4", "doubled(0) != 0")

@@ -1,7 +1,7 @@
 """Mutation testing: would a chapter's tests fail, were its formulas wrong?
 
 ``python -m bookkit.mutants iou`` changes ``src/derived/iou.py`` one operator, constant, index or
-call at a time and runs ``tests/test_iou.py`` on each changed module. A mutant that no test notices
+call at a time and runs ``tests/test_iou*.py`` on each changed module. A mutant that no test notices
 survives: a formula that nobody checks, or a change without an effect. The latter is accepted, with
 its reason, in ``tests/mutants.toml``:
 
@@ -317,8 +317,13 @@ class Target:
         return self.root / "src" / "derived" / f"{self.chapter}.py"
 
     @property
-    def tests(self) -> Path:
-        return self.root / "tests" / f"test_{self.chapter}.py"
+    def tests(self) -> list[Path]:
+        """The chapter's tests: one file, and further ones whose names go on after an underscore."""
+        folder = self.root / "tests"
+        return [
+            folder / f"test_{self.chapter}.py",
+            *sorted(folder.glob(f"test_{self.chapter}_*.py")),
+        ]
 
 
 @dataclass
@@ -397,7 +402,7 @@ def _run_tests(target: Target, watcher: Watcher) -> int:
     # No record of what a mutant does; and of course these modules are loaded already.
     options += ["-p", "bookkit.verified.plugin", "--verified-record="]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([str(target.tests), *options], plugins=[watcher]))
+    return int(pytest.main([*map(str, target.tests), *options], plugins=[watcher]))
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,31 @@ At the edges, what the mathematics says, with a finite gradient:
 - For identical boxes each loss is exactly 0 and its gradient is 0 up to rounding: `minimum` and
   `maximum` split the gradient of a tie in half, which at this kink is the mean of both sides. (With
   `detach_enclosing`, GIoU keeps half the slope of the union there, and inflates a perfect box.)
+- Where SIoU's centers coincide, the angle of the line between them is that of an axis.
 - Boxes that only touch, and boxes without area, overlap as little as separated ones: the gradient
   of the intersection is 0.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
-import numpy as np
+import numpy
 import torch
-from jaxtyping import Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
 from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
 
-__all__ = ["area", "box_loss", "ciou", "diou", "from_cxcywh", "giou", "iou", "pairwise"]
-__all__ += ["regression_cases", "regression_descent"]
-__all__ += ["gwd", "kld", "nms", "rotated_corners", "rotated_iou"]
+__all__ = ["area", "box_loss", "ciou", "diou", "eiou", "from_cxcywh", "giou", "iou", "pairwise"]
+__all__ += ["regression_cases", "regression_descent", "regression_slope"]
+__all__ += ["gwd", "kld", "rotated_corners", "rotated_iou"]
+__all__ += ["average_precision", "coco_map", "nms"]
 
-Kind = Literal["iou", "giou", "diou", "ciou"]
+Kind = Literal["iou", "giou", "diou", "ciou", "eiou"]
+Relative = Literal["focal_eiou", "siou", "alpha_iou", "wiou", "mpdiou", "inner_iou"]
 Reduction = Literal["mean", "sum", "none"]
+_KINDS, _RELATIVES = get_args(Kind), get_args(Relative)
 Coordinates = tuple[Tensor, ...]  # x1, y1, x2, y2, each of a shape that broadcasts with the other's
 
 _CPU_BLOCK = 2**16  # pairs at a time: what is computed on the way then stays in the cache
@@ -158,7 +163,18 @@ def ciou(
     return _elementwise("ciou", a, b, detach_alpha=detach_alpha)
 
 
-@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(get_args(Kind)))
+@_two_boxes
+def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*#n"]:
+    r"""Return the efficient IoU, $J-\rho^2/c^2-(\Delta w)^2/c_w^2-(\Delta h)^2/c_h^2$ (iou-eiou).
+
+    $\Delta w,\Delta h$ are the differences of the sizes, $c_w\times c_h$ is the size of the smallest
+    box around both; the values lie in (-9/4, 1] (iou-eiou-range). Shapes and errors as for `iou`.
+    Source: Zhang et al. (2022).
+    """
+    return _elementwise("eiou", a, b)
+
+
+@validated(a=_list_of_boxes, b=_list_of_boxes, kind=one_of(_KINDS))
 def pairwise(
     a: Real[Tensor, "n 4"], b: Real[Tensor, "m 4"], kind: Kind = "iou"
 ) -> Float[Tensor, "n m"]:
@@ -181,39 +197,94 @@ def pairwise(
     return matrix
 
 
+def _at_least(least: numbers.Real, why: str) -> Callable[[str, object], None]:
+    """Return a check that a number is finite and at least `least`."""
+
+    def check(name: str, value: object) -> None:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not least <= value < torch.inf:
+            raise ValueError(f"{name}: expected a number of at least {least:g}{why}, got {value!r}")
+
+    return check
+
+
+def _image_size(arguments: dict[str, Any]) -> None:
+    """Refuse MPDIoU without the size of an image."""
+    size = arguments["image_size"]
+    if arguments["kind"] == "mpdiou":
+        pair = isinstance(size, tuple | list) and len(size) == 2
+        if not pair or not all(isinstance(side, numbers.Real) for side in size):
+            raise ValueError(f"image_size: expected (width, height) for mpdiou, got {size!r}")
+        if not all(0 < side < torch.inf for side in size):
+            raise ValueError(f"image_size: expected positive finite sides, got {size!r}")
+
+
 @validated(
     broadcastable("pred", "target", hint=_PAIRWISE_HINT),
+    _image_size,
     pred=_boxes,
     target=_boxes,
-    kind=one_of(get_args(Kind)),
+    kind=one_of(_KINDS + _RELATIVES),
+    alpha=_at_least(1, ", below which the slope at J = 0 is infinite"),
+    gamma=_at_least(0, ""),
+    ratio=_at_least(0.01, ""),
     reduction=one_of(get_args(Reduction)),
 )
 def box_loss(
     pred: Real[Tensor, "*#n 4"],
     target: Real[Tensor, "*#n 4"],
-    kind: Kind = "giou",
+    kind: Kind | Relative = "giou",
     *,
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
+    detach_focus: bool = True,
+    alpha: numbers.Real = 3.0,
+    gamma: numbers.Real = 0.5,
+    ratio: numbers.Real = 0.75,
+    image_size: Sequence[numbers.Real] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "*#n"] | Float[Tensor, ""]:
-    """Return 1 - similarity of predicted and target boxes, 0 for identical ones.
+    r"""Return the loss of predicted against target boxes, 0 for identical ones.
+
+    For `iou`, `giou`, `diou`, `ciou` and `eiou` it is one minus the function of that name. The
+    relatives, with $J$ the IoU:
+
+    - `focal_eiou`: $J^\gamma\,(1-\mathrm{EIoU})$ (iou-focal-eiou), Zhang et al. (2022).
+    - `siou`: distances weighed by their angle, and shapes (iou-siou), Gevorgyan (2022).
+    - `alpha_iou`: $1-J^\alpha$ (iou-alpha), He et al. (2021).
+    - `wiou`: $e^{\rho^2/c^2}(1-J)$, version 1 (iou-wiou), Tong et al. (2023).
+    - `mpdiou`: distances of corners in units of the image (iou-mpdiou), Ma and Xu (2023).
+    - `inner_iou`: $1-J$ of boxes scaled about their centers (iou-inner), Zhang et al. (2023).
 
     Shapes: `(..., 4)` and `(..., 4)`, whose leading dimensions broadcast, to a scalar, or to
     `(...)` without reduction. The mean over no boxes is 0, with gradient 0.
 
     Args:
-        kind: the name of the similarity, a function of this module.
-        detach_enclosing: let the size of the hull (GIoU's area, DIoU's and CIoU's diagonal) count
-            as a constant in the gradient (iou-far-detached).
+        kind: one of the names above.
+        detach_enclosing: let the size of the hull (GIoU's area, the squared sides and diagonal of
+            the others) count as a constant in the gradient (iou-far-detached). In WIoU it always
+            does, by definition.
         detach_alpha: let CIoU's weight count as a constant in the gradient (iou-ciou-alpha).
+        detach_focus: let Focal-EIoU's weight $J^\gamma$ count as one (iou-focal-slope).
+        alpha: the power of `alpha_iou`, at least 1.
+        gamma: the power in `focal_eiou`, at least 0.
+        ratio: the scale of `inner_iou`'s boxes, positive.
+        image_size: width and height of the image, which `mpdiou` needs, in the boxes' unit.
         reduction: what to do with the losses of the pairs.
 
     Raises:
-        ValueError: for a wrong shape, dtype, kind or reduction, NaN, infinity, reversed boxes.
+        ValueError: for a wrong shape, dtype, kind, power, ratio, size or reduction, NaN, infinity,
+            reversed boxes.
     """
-    flags = {"detach_enclosing": detach_enclosing, "detach_alpha": detach_alpha}
-    loss = 1 - _elementwise(kind, pred, target, **flags)
+    work, result = _dtypes(pred, target)
+    a, b = _coordinates(pred, work), _coordinates(target, work)
+    hull = {"detach_enclosing": detach_enclosing}
+    if kind in _KINDS:
+        loss = 1 - _similarity(kind, a, b, detach_alpha=detach_alpha, **hull)
+    else:
+        powers = {"alpha": alpha, "gamma": gamma, "detach_focus": detach_focus}
+        loss = _relative_loss(kind, a, b, ratio=ratio, image_size=image_size, **powers, **hull)
+    loss = loss.to(result)
     if reduction == "none":
         return loss
     return loss.sum() if reduction == "sum" else loss.sum() / max(1, loss.numel())
@@ -262,25 +333,87 @@ def regression_cases(
     return start, torch.stack(goal, 1)
 
 
-def regression_descent(
-    start: Float[Tensor, "n 4"], goal: Float[Tensor, "n 4"], kind: Kind, **flags: bool
+def regression_slope(
+    boxes: Float[Tensor, "n 4"], goal: Float[Tensor, "n 4"], kind: Kind | Relative, **flags: Any
 ) -> Float[Tensor, "n 4"]:
+    """Return each loss's gradient with respect to its own box, all given as (cx, cy, w, h).
+
+    Shapes: `(N, 4)` and `(N, 4)` to `(N, 4)`. `flags` go to `box_loss`, as do errors.
+    """
+    x = boxes.detach().requires_grad_()
+    loss = box_loss(from_cxcywh(x), from_cxcywh(goal), kind, reduction="sum", **flags)
+    return torch.autograd.grad(loss, x)[0]
+
+
+def regression_descent(
+    start: Float[Tensor, "n 4"],
+    goal: Float[Tensor, "n 4"],
+    slope: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "200"]]:
     r"""Return where 200 steps of the regression simulation take boxes given as (cx, cy, w, h).
 
     $x\leftarrow x-\eta\,(2-J)\,\nabla_xL$ with the rate 0.1, from step 160 on 0.01, from step 180
     on 0.001; sizes stay at least 0.01.
 
-    Shapes: `(N, 4)` and `(N, 4)` to `(N, 4)`. `flags` go to `box_loss`, as do errors.
+    Args:
+        start: the first boxes.
+        goal: their targets.
+        slope: a function of the boxes and their targets that returns $\nabla_xL$, such as
+            `regression_slope` with its `kind` fixed.
+
+    Returns:
+        The last boxes, and the mean $\ell_1$ error of all of them after each step.
+
     Source: Zheng et al. (2020), section "Simulation experiment".
     """
-    x, target = start, from_cxcywh(goal)
+    x, target, errors = start, from_cxcywh(goal), []
     for rate in 160 * [0.1] + 20 * [0.01] + 20 * [0.001]:
-        x = x.detach().requires_grad_()
-        boxes = from_cxcywh(x)
-        (slope,) = torch.autograd.grad(box_loss(boxes, target, kind, reduction="sum", **flags), x)
-        x = x.detach() - rate * (2 - iou(boxes.detach(), target))[:, None] * slope
+        x = x - rate * (2 - iou(from_cxcywh(x), target))[:, None] * slope(x, goal)
         x[:, 2:].clamp_(min=0.01)
-    return x
+        errors.append((x - goal).abs().sum(1).mean())
+    return x, torch.stack(errors)
+
+
+class _Pair(NamedTuple):
+    """What every formula needs of two boxes."""
+
+    a_width: Tensor
+    a_height: Tensor
+    b_width: Tensor
+    b_height: Tensor
+    overlap_x: Tensor  # negative for a gap
+    overlap_y: Tensor
+    union: Tensor
+    j: Tensor
+
+    @property
+    def hull(self) -> tuple[Tensor, Tensor]:
+        """Width and height: |A| + |B| = |A and B| + |hull|, also on a line."""
+        width = self.a_width + self.b_width - self.overlap_x
+        return width, self.a_height + self.b_height - self.overlap_y
+
+
+def _pair(a: Coordinates, b: Coordinates) -> _Pair:
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
+    a_width, a_height, b_width, b_height = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
+
+    # iou-intersection, iou-definition
+    overlap_x = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)
+    overlap_y = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)
+    intersection = overlap_x.relu() * overlap_y.relu()
+    union = a_width * a_height + b_width * b_height - intersection
+    # 1 for equal boxes without area; in place, as PyTorch is far faster with floats than with bools
+    with torch.no_grad():
+        difference = a_width + b_width - 2 * overlap_x + (a_height + b_height - 2 * overlap_y)
+        equal = (union + difference).lt_(_tiny(union))
+    j = _ratio(intersection, union) + equal
+    return _Pair(a_width, a_height, b_width, b_height, overlap_x, overlap_y, union, j)
+
+
+def _offset(a: Coordinates, b: Coordinates) -> tuple[Tensor, Tensor]:
+    """Return the center of A minus that of B: differences first, which are exact for near boxes."""
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
+    return ((ax1 - bx1) + (ax2 - bx2)) / 2, ((ay1 - by1) + (ay2 - by2)) / 2
 
 
 def _similarity(
@@ -291,43 +424,92 @@ def _similarity(
     detach_enclosing: bool = False,
     detach_alpha: bool = True,
 ) -> Tensor:
-    """Return the similarity of boxes given by their coordinates: all formulas, in one place."""
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
-    a_width, a_height, b_width, b_height = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
-
-    # iou-intersection, iou-definition; a negative overlap is a gap
-    overlap_x = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)
-    overlap_y = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)
-    intersection = overlap_x.relu() * overlap_y.relu()
-    union = a_width * a_height + b_width * b_height - intersection
-    # On a line, too: |A| + |B| = |A and B| + |hull|, if a gap counts as a negative overlap.
-    hull_width = a_width + b_width - overlap_x
-    hull_height = a_height + b_height - overlap_y
-    # 1 for equal boxes without area; in place, as PyTorch is far faster with floats than with bools
-    difference = (hull_width - overlap_x) + (hull_height - overlap_y)
-    equal = (union + difference).detach().lt_(_tiny(union))
-    j = _ratio(intersection, union) + equal
+    """Return the similarity of boxes given by their coordinates."""
+    pair = _pair(a, b)
     if kind == "iou":
-        return j
+        return pair.j
 
     # iou-giou
+    hull_width, hull_height = pair.hull
     if kind == "giou":
         hull = _constant(hull_width * hull_height, detach_enclosing)
-        return j - _ratio(hull - union, hull)
+        return pair.j - _ratio(hull - pair.union, hull)
 
-    # iou-diou; differences first, which are exact for boxes near each other far from the origin
-    twice_delta_x = (ax1 - bx1) + (ax2 - bx2)
-    twice_delta_y = (ay1 - by1) + (ay2 - by2)
-    rho2 = (twice_delta_x**2 + twice_delta_y**2) / 4
+    # iou-diou
+    delta_x, delta_y = _offset(a, b)
     c2 = _constant(hull_width**2 + hull_height**2, detach_enclosing)
-    diou = j - _ratio(rho2, c2)
+    diou = pair.j - _ratio(delta_x**2 + delta_y**2, c2)
     if kind == "diou":
         return diou
 
     # iou-ciou, iou-ciou-v
-    v = 4 / torch.pi**2 * (_angle(b_width, b_height) - _angle(a_width, a_height)) ** 2
-    alpha = _constant(_ratio(v, 1 - j + v), detach_alpha)
-    return diou - alpha * v
+    if kind == "ciou":
+        angle = _angle(pair.b_width, pair.b_height) - _angle(pair.a_width, pair.a_height)
+        v = 4 / torch.pi**2 * angle**2
+        alpha = _constant(_ratio(v, 1 - pair.j + v), detach_alpha)
+        return diou - alpha * v
+
+    # iou-eiou
+    width2 = _constant(hull_width**2, detach_enclosing)
+    height2 = _constant(hull_height**2, detach_enclosing)
+    wider, higher = pair.a_width - pair.b_width, pair.a_height - pair.b_height
+    return diou - _ratio(wider**2, width2) - _ratio(higher**2, height2)
+
+
+def _relative_loss(
+    kind: Relative,
+    a: Coordinates,
+    b: Coordinates,
+    *,
+    detach_enclosing: bool,
+    detach_focus: bool,
+    alpha: numbers.Real,
+    gamma: numbers.Real,
+    ratio: numbers.Real,
+    image_size: Sequence[numbers.Real] | None,
+) -> Tensor:
+    """Return the loss of one of the relatives for boxes given by their coordinates."""
+    # iou-inner
+    if kind == "inner_iou":
+        return 1 - _pair(_scaled(a, ratio), _scaled(b, ratio)).j
+
+    # iou-alpha, iou-mpdiou, iou-focal-eiou
+    j = _pair(a, b).j
+    if kind == "alpha_iou":
+        return 1 - j**alpha
+    if kind == "mpdiou":
+        corners2 = sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+        return 1 - j + corners2 / (image_size[0] ** 2 + image_size[1] ** 2)
+    if kind == "focal_eiou":
+        eiou_loss = 1 - _similarity("eiou", a, b, detach_enclosing=detach_enclosing)
+        # where J = 0 the power's slope is infinite, but J's is 0
+        focus = _constant(j.where(j > 0, 1) ** gamma * (j > 0), detach_focus)
+        return focus * eiou_loss
+
+    # iou-wiou; the definition holds c2 constant
+    pair, (delta_x, delta_y) = _pair(a, b), _offset(a, b)
+    hull_width, hull_height = pair.hull
+    rho2 = delta_x**2 + delta_y**2
+    if kind == "wiou":
+        return torch.exp(_ratio(rho2, (hull_width**2 + hull_height**2).detach())) * (1 - j)
+
+    # iou-siou
+    weight = 2 - _ratio(2 * (delta_x * delta_y).abs(), rho2)
+    distance, shape = 0.0, 0.0
+    for delta, hull in ((delta_x, hull_width), (delta_y, hull_height)):
+        part = _ratio(delta**2, _constant(hull**2, detach_enclosing))
+        distance = distance + 1 - torch.exp(-weight * part)
+    for own, wanted in ((pair.a_width, pair.b_width), (pair.a_height, pair.b_height)):
+        difference = _ratio((own - wanted).abs(), torch.maximum(own, wanted))
+        shape = shape + (1 - torch.exp(-difference)) ** 4
+    return 1 - j + (distance + shape) / 2
+
+
+def _scaled(box: Coordinates, ratio: numbers.Real) -> Coordinates:
+    """Return boxes scaled about their centers."""
+    x1, y1, x2, y2 = box
+    dx, dy = (1 - ratio) / 2 * (x2 - x1), (1 - ratio) / 2 * (y2 - y1)
+    return x1 + dx, y1 + dy, x2 - dx, y2 - dy
 
 
 def _angle(width: Tensor, height: Tensor) -> Tensor:
@@ -441,7 +623,7 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
     for half_side in (a_width / 2, a_height / 2) * 2:
         x, y = _cut(x, y, half_side)
         x, y = y, -x  # a quarter turn: the next side of A is now at the right
-    intersection = _shoelace(x, y).relu()  # whose gradient is 0 for boxes that only touch
+    intersection = _shoelace(x, y)
     union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
     equal = (a == b).all(-1) & (union < _tiny(union))  # 1 for equal boxes without area
     return (_ratio(intersection, union) + equal).to(result)
@@ -462,16 +644,12 @@ def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     distance loss", which maps this distance to a loss in one of several ways.
     """
     work, result = _dtypes(a, b)
-    a, b = a.to(work), b.to(work)
-    squares = (a - b) ** 2
-    center, size = squares[..., :2].sum(-1), squares[..., 2:4].sum(-1) / 4
-    (aw, ah, a_angle), (bw, bh, b_angle) = a[..., 2:].unbind(-1), b[..., 2:].unbind(-1)
-    angle = a_angle - b_angle
+    aw, ah, bw, bh, x, y, angle = (c[..., 0] for c in _seen_from(a.to(work), b.to(work)))
     p, q = aw * bw + ah * bh, aw * bh + ah * bw
     root = _hypot(p * angle.cos(), q * angle.sin())
     # p - root, without a difference of nearly equal numbers
     turned = angle.sin() ** 2 * (aw - ah) * (bw - bh) * _ratio((aw + ah) * (bw + bh), p + root)
-    return (center + size + turned / 2).to(result)
+    return (x**2 + y**2 + ((aw - bw) ** 2 + (ah - bh) ** 2) / 4 + turned / 2).to(result)
 
 
 @validated(*_two_rotated, a=_solid_rotated_boxes, b=_solid_rotated_boxes)
@@ -557,77 +735,296 @@ def _hypot(x: Tensor, y: Tensor) -> Tensor:
     return torch.hypot(x.masked_fill(origin, 1), y).masked_fill(origin, 0)
 
 
-# Suppression -------------------------------------------------------------------------------------
+# Suppression and evaluation ----------------------------------------------------------------------
 
-_NMS_BLOCK = 512  # boxes at a time: bounds the memory, whatever their number
+# As COCO's evaluation computes them: some are one rounding above i/100, and 0.9 is below 0.9.
+_RECALLS = torch.from_numpy(numpy.linspace(0, 1, 101))
+_THRESHOLDS = torch.from_numpy(numpy.linspace(0.5, 0.95, 10))
+_AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
+_MOST = (1, 10, 100)  # detections of a class that count in an image
+_MATCH_BLOCK = 2**12  # pairs of image and class at a time
+_NEARLY_ONE = 1 - 1e-10  # asks no more of an overlap, as COCO's evaluation
 
 
 def _scores(name: str, value: object) -> None:
-    """Refuse what isn't a list of numbers that can be put into order."""
+    """Refuse what isn't a list of scores; NaN has no place in an order."""
     real_tensor(name, value)
     if value.ndim != 1:
         raise ValueError(f"{name}: expected shape (number,), got {tuple(value.shape)}")
     if checks_values() and value.isnan().any():
-        index = value.isnan().nonzero()[0].item()
-        raise ValueError(f"{name}[{index}] = nan: expected numbers that can be put into order")
+        raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
 
 
-def _fraction(name: str, value: object) -> None:
-    """Refuse what is no number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
-
-
-def _as_many(first: str, second: str) -> Callable[[dict[str, Any]], None]:
-    """Return a check that two lists have the same length."""
+def _same_length(first: str, second: str) -> Callable[[dict[str, Any]], None]:
+    """Return a check that two tensors have the same number of rows."""
 
     def check(arguments: dict[str, Any]) -> None:
         lengths = [len(arguments[name]) for name in (first, second)]
         if lengths[0] != lengths[1]:
             raise ValueError(
-                f"{first} and {second}: expected lists of the same length, got {lengths[0]} and "
-                f"{lengths[1]}"
+                f"{first} and {second}: expected the same length, got {lengths[0]} and {lengths[1]}"
             )
 
     return check
 
 
 @validated(
-    _as_many("boxes", "scores"),
+    _same_length("boxes", "scores"),
     boxes=_list_of_boxes,
     scores=_scores,
-    threshold=_fraction,
-    kind=one_of(get_args(Kind)),
+    kind=one_of(_KINDS),
 )
 def nms(
     boxes: Real[Tensor, "n 4"],
     scores: Real[Tensor, "n"],
-    threshold: float,
+    threshold: numbers.Real,
     kind: Kind = "iou",
-) -> Int64[Tensor, "k"]:
-    """Return the indices of the boxes that greedy non-maximum suppression keeps, best first.
+) -> Int64[Tensor, "kept"]:
+    r"""Return which boxes survive non-maximum suppression, by falling score (iou-nms).
 
-    From the highest score down, a box is kept unless its similarity with a box already kept is
-    above the threshold (iou-nms). At the threshold itself it is kept. Of equal scores, the first
-    counts as the highest.
+    A box is kept if its similarity with every kept box of higher score is at most `threshold`; of
+    equal scores, the earlier box counts as the higher. With `kind="diou"` boxes with distant
+    centers are spared (iou-diou-nms).
 
-    Shapes: `(N, 4)` and `(N,)` to `(K,)`; there may be no boxes. `kind` is that of `pairwise`:
-    "iou", or "diou" for DIoU-NMS (iou-diou-nms; Zheng et al., 2020).
+    Shapes: `(N, 4)` and `(N,)` to indices `(K,)`.
 
     Raises:
-        ValueError: for a wrong shape, dtype or kind, lists of different lengths, NaN, infinity,
-            reversed boxes, a threshold outside [0, 1].
+        ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
+            reversed boxes.
     """
-    boxes, scores = boxes.detach(), scores.detach()
     order = scores.argsort(descending=True, stable=True)
-    kept = order[:0]
-    for block in order.split(_NMS_BLOCK):
-        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
-        block = block[~suppressed]
-        above = (pairwise(boxes[block], boxes[block], kind) > threshold).cpu().numpy()
-        free = np.ones(len(block), dtype=bool)
-        for i in range(len(block)):
-            if free[i]:
-                free[i + 1 :] &= ~above[i, i + 1 :]
-        kept = torch.cat([kept, block[torch.from_numpy(free).to(block.device)]])
-    return kept
+    suppresses = (pairwise(boxes[order], boxes[order], kind) > threshold).triu(1).numpy(force=True)
+    kept = numpy.ones(len(order), dtype=bool)
+    for i in range(len(order)):
+        if kept[i]:
+            kept &= ~suppresses[i]
+    return order[torch.from_numpy(kept).to(order.device)]
+
+
+def _hits(name: str, value: object) -> None:
+    """Refuse what isn't a list of truth values."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.ndim != 1:
+        raise ValueError(f"{name}: expected a torch.Tensor of bool, of shape (number,)")
+
+
+@validated(_same_length("scores", "hits"), scores=_scores, hits=_hits, objects=count)
+def average_precision(
+    scores: Real[Tensor, "n"], hits: Bool[Tensor, "n"], objects: int
+) -> Float[Tensor, ""]:
+    r"""Return the average precision of scored detections, read at 101 recalls.
+
+    $\frac1{101}\sum_r\max_{k:\,r_k\ge r}p_k$ (iou-precision-envelope), with the precision $p_k$ and
+    the recall $r_k$ of the $k$ detections of highest score.
+
+    Args:
+        scores: one a detection; of equal scores, the earlier detection counts as the higher.
+        hits: which detections have found an object that none before them had found.
+        objects: how many there are to find.
+
+    Raises:
+        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects.
+    """
+    hits = hits[scores.argsort(descending=True, stable=True)]
+    return _precision_at_recalls(hits, ~hits, objects).mean()
+
+
+_KEYS = {  # what each image has, and what it may have
+    "detections": (("boxes", "scores", "labels"), ()),
+    "targets": (("boxes", "labels"), ("area", "crowd")),
+}
+
+
+def _images(name: str, value: object) -> None:
+    """Refuse what isn't a list with a mapping an image, as `coco_map` describes them."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: expected a list with a dict an image, got {type(value)}")  # noqa: TRY004
+    needed, optional = _KEYS[name]
+    for i, image in enumerate(value):
+        keys = set(image) if isinstance(image, Mapping) else set()
+        if not set(needed) <= keys or not keys <= {*needed, *optional}:
+            wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
+            got = ", ".join(map(str, image)) if keys else type(image).__name__
+            raise ValueError(f"{name}[{i}]: expected a dict of {wanted}; got {got}")
+        _list_of_boxes(f'{name}[{i}]["boxes"]', image["boxes"])
+        for key in sorted(keys - {"boxes"}):
+            _column(f'{name}[{i}]["{key}"]', key, image[key], len(image["boxes"]))
+
+
+def _column(name: str, key: str, value: object, rows: int) -> None:
+    """Refuse what isn't one number, label or truth value a box."""
+    if not isinstance(value, Tensor) or value.shape != (rows,):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name}: expected shape ({rows},), got {got}")
+    if key == "labels" and (value.is_floating_point() or value.dtype == torch.bool):
+        raise ValueError(f"{name}: expected integers, got {value.dtype}")
+    if key in ("scores", "area"):
+        _scores(name, value)
+
+
+def _same_number_of_images(arguments: dict[str, Any]) -> None:
+    numbers_of_images = len(arguments["detections"]), len(arguments["targets"])
+    if numbers_of_images[0] != numbers_of_images[1]:
+        raise ValueError(
+            "detections and targets: expected as many images, got "
+            f"{numbers_of_images[0]} and {numbers_of_images[1]}"
+        )
+
+
+@validated(_same_number_of_images, detections=_images, targets=_images)
+def coco_map(
+    detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """Return the figures of merit of the COCO evaluation of boxes (iou-coco-ap).
+
+    Both arguments hold one mapping an image, with tensors of the same number of rows:
+
+    - detections: `boxes` (n, 4), `scores` (n,), `labels` (n,);
+    - targets: `boxes` (m, 4), `labels` (m,), and if wanted `area` (m,), by default the boxes', and
+      `crowd` (m,), true for regions in which any number of detections is neither right nor wrong.
+
+    Labels are integers. The 100 detections of highest score count in each image and class; of equal
+    scores, the earlier image and then the earlier detection comes first.
+
+    Returns:
+        AP, AP50, AP75; APs, APm, APl for objects below 32², below 96² and above; AR1, AR10, AR100
+        for 1, 10 and 100 detections an image and class; ARs, ARm, ARl. NaN where there are no such
+        objects.
+
+    Raises:
+        ValueError: for lists of different lengths, a missing or unknown key, a wrong shape or
+            dtype, NaN, infinity (in boxes), reversed boxes.
+
+    Source: Lin et al. (2014); the protocol is that of its reference implementation, pycocotools.
+    """
+    classes = torch.cat([torch.empty(0).long()] + [t["labels"].long().cpu() for t in targets])
+    classes = classes.unique()
+    found = _in_order(detections, classes, by_score=True)
+    objects = _in_order(targets, classes, by_score=False)
+    matched, ignored, counted = _match(found, objects, len(classes))
+
+    precision = torch.full((len(classes), len(_AREAS), len(_THRESHOLDS), 101), torch.nan).double()
+    recall = torch.full((len(classes), len(_MOST), len(_AREAS), len(_THRESHOLDS)), torch.nan)
+    recall = recall.double()
+    label, rank = found["group"] % max(1, len(classes)), found["rank"]
+    by_score = found["score"].argsort(descending=True, stable=True)
+    for c in range(len(classes)):
+        those = by_score[label[by_score] == c]
+        true, false = matched[..., those] & ~ignored[..., those], ~(matched | ignored)[..., those]
+        some = counted[c] > 0  # of the four ranges of area, those with objects to find
+        number = counted[c, some, None, None]
+        precision[c, some] = _precision_at_recalls(true[some], false[some], number)
+        for m, most in enumerate(_MOST):
+            first = true[some][..., rank[those] < most]
+            recall[c, m, some] = first.sum(-1) / number[..., 0]
+
+    result = {"AP": precision[:, 0], "AP50": precision[:, 0, 0], "AP75": precision[:, 0, 5]}
+    result |= {f"AP{size}": precision[:, a] for a, size in enumerate(_AREAS) if size}
+    result |= {f"AR{most}": recall[:, m, 0] for m, most in enumerate(_MOST)}
+    result |= {f"AR{size}": recall[:, -1, a] for a, size in enumerate(_AREAS) if size}
+    return {name: values.nanmean().item() for name, values in result.items()}
+
+
+def _in_order(
+    images: Sequence[Mapping[str, Tensor]], classes: Tensor, *, by_score: bool
+) -> dict[str, Tensor]:
+    """Return the boxes of all images by group, a pair of image and class, and by falling score.
+
+    Of each group the first 100 by score, or all. Boxes of other classes are left out.
+    """
+    rows = [_rows(i, image) for i, image in enumerate(images)]
+    rows.append(_rows(0, {"boxes": torch.empty(0, 4), "labels": torch.empty(0)}))
+    table = {name: torch.cat([row[name] for row in rows]) for name in rows[-1]}
+    label = torch.searchsorted(classes, table["label"])
+    known = torch.isin(table["label"], classes)
+    table["group"] = table["image"] * len(classes) + label
+    order = known.nonzero()[:, 0]
+    if by_score:
+        order = order[table["score"][order].argsort(descending=True, stable=True)]
+    order = order[table["group"][order].argsort(stable=True)]
+    group = table["group"][order]
+    rank = torch.arange(len(order)) - torch.searchsorted(group, group)
+    kept = rank < _MOST[-1] if by_score else torch.ones_like(rank, dtype=torch.bool)
+    return {name: column[order[kept]] for name, column in table.items()} | {"rank": rank[kept]}
+
+
+def _rows(number: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what counts of an image's boxes, on the CPU and in double precision."""
+    boxes = image["boxes"].detach().double().cpu()
+    own_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return {
+        "box": boxes,
+        "label": image["labels"].long().cpu(),
+        "image": torch.full((len(boxes),), number),
+        "score": image.get("scores", own_area).detach().double().cpu(),
+        "area": image.get("area", own_area).detach().double().cpu(),
+        "crowd": image.get("crowd", torch.zeros(len(boxes))).bool().cpu(),
+    }
+
+
+def _match(
+    found: dict[str, Tensor], objects: dict[str, Tensor], classes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which detections have matched and which don't count, and how many objects do.
+
+    Shapes: two of `(ranges of area, thresholds, detections)`, and `(classes, ranges of area)`.
+    """
+    least, most = torch.tensor(list(_AREAS.values())).double()[..., None].unbind(1)
+    outside = (objects["area"] < least) | (objects["area"] > most)
+    passed_over = outside | objects["crowd"]
+    counted = torch.zeros(classes, len(_AREAS)).double()
+    counted.index_add_(0, objects["group"] % max(1, classes), (~passed_over).double().T)
+
+    matched = torch.zeros(len(_AREAS), len(_THRESHOLDS), len(found["box"]), dtype=torch.bool)
+    ignored = matched.clone()
+    group, width = objects["group"].unique_consecutive(return_counts=True)
+    first_object = width.cumsum(0) - width
+    first = torch.searchsorted(found["group"], group)
+    depth = torch.searchsorted(found["group"], group, right=True) - first
+    # Groups of much the same number of objects together, in each block the deepest first.
+    for block in (width * 1000 - depth).argsort().split(_MATCH_BLOCK):
+        block = block[depth[block].argsort(descending=True)]
+        block = block[depth[block] > 0]
+        if not len(block):
+            continue
+        # The last object first, as of equal overlaps the last one wins.
+        column = width[block, None] - 1 - torch.arange(int(width[block].max()))
+        exists = column >= 0
+        column = first_object[block, None] + column.clamp(min=0)
+        place = objects["box"][column].unbind(-1)
+        crowd, pass_over = objects["crowd"][column], passed_over[:, column][:, None]
+        free = exists.expand(len(_AREAS), len(_THRESHOLDS), *exists.shape).clone()
+        for step in range(int(depth[block].max())):
+            n = int((depth[block] > step).sum())
+            which = first[block[:n]] + step
+            pair = _pair(found["box"][which, None].unbind(-1), tuple(c[:n] for c in place))
+            shared = pair.overlap_x.relu() * pair.overlap_y.relu()
+            own = _ratio(shared, pair.a_width * pair.a_height)
+            overlap = torch.where(crowd[:n], own, pair.j)
+            enough = overlap >= _THRESHOLDS.clamp(max=_NEARLY_ONE)[:, None, None]
+            # An object that counts comes before one that doesn't, however little it overlaps.
+            value = torch.where(pass_over[:, :, :n], overlap * 2.0**-20, overlap)
+            value = value.where(enough & free[:, :, :n], -1)
+            best, choice = value.max(-1)
+            hit = best > 0
+            choice = choice[..., None]
+            matched[..., which] = hit
+            ignored[..., which] = (
+                hit & pass_over[:, :, :n].expand_as(value).gather(-1, choice)[..., 0]
+            )
+            takes = hit[..., None] & ~crowd[:n].expand_as(value).gather(-1, choice)
+            free[:, :, :n].scatter_(-1, choice, free[:, :, :n].gather(-1, choice) & ~takes)
+    small_or_large = (found["area"] < least) | (found["area"] > most)
+    return matched, ignored | (~matched & small_or_large[:, None]), counted
+
+
+def _precision_at_recalls(true: Tensor, false: Tensor, objects: Tensor | int) -> Tensor:
+    """Return the best precision at each of the 101 recalls or above, 0 where none is reached.
+
+    `true` and `false`, (..., n), say of the detections by falling score which count as right and
+    which as wrong.
+    """
+    right = true.cumsum(-1).double()
+    precision = right / (right + false.cumsum(-1)).clamp(min=1)
+    best = torch.nn.functional.pad(precision, (0, 1)).flip(-1).cummax(-1).values.flip(-1)
+    recalls = _RECALLS.to(right.device).expand(*right.shape[:-1], -1).contiguous()
+    return best.gather(-1, torch.searchsorted(right / objects, recalls))

@@ -9,6 +9,7 @@ import {
   announcer,
   barTable,
   button,
+  choice,
   clamp,
   colorRamp,
   draggable,
@@ -25,7 +26,26 @@ import {
   watchTheme,
 } from "./kit.js";
 
-export const KINDS = ["iou", "giou", "diou", "ciou"];
+const WIDTH = 7; // of the stage, in units of the boxes' coordinates; it is MPDIoU's image, too
+const HEIGHT = 5;
+const ALPHA = 3; // α-IoU's power
+const GAMMA = 0.5; // Focal-EIoU's
+const INNER = 0.75; // Inner-IoU's scale
+const NAMES = {
+  iou: "IoU",
+  giou: "GIoU",
+  diou: "DIoU",
+  ciou: "CIoU",
+  eiou: "EIoU",
+  focal_eiou: "Focal-EIoU",
+  siou: "SIoU",
+  alpha_iou: "α-IoU",
+  wiou: "WIoU",
+  mpdiou: "MPDIoU",
+  inner_iou: "Inner-IoU",
+};
+
+export const KINDS = Object.keys(NAMES);
 
 // ---------------------------------------------------------------------------------- mathematics
 
@@ -33,8 +53,8 @@ export const KINDS = ["iou", "giou", "diou", "ciou"];
 const picks = (mine, other) => (mine < other ? 1 : mine > other ? 0 : 0.5);
 
 /**
- * What the losses need along one axis: the size of A, the signed overlap, the hull's length, the
- * centers' offset, and the derivatives of overlap and hull by A's low and high edge.
+ * What the losses need along one axis: the sizes of A and B, the signed overlap, the hull's length,
+ * the centers' offset, and the derivatives of overlap and hull by A's low and high edge.
  */
 function along(low, high, targetLow, targetHigh) {
   return {
@@ -44,13 +64,20 @@ function along(low, high, targetLow, targetHigh) {
     overlapBy: [-picks(targetLow, low), picks(high, targetHigh)],
     hull: Math.max(high, targetHigh) - Math.min(low, targetLow),
     hullBy: [-picks(low, targetLow), picks(targetHigh, high)],
-    offset: (low + high - targetLow - targetHigh) / 2,
+    offset: (low - targetLow + (high - targetHigh)) / 2,
   };
 }
 
+const SIZE_BY = [-1, 1]; // the derivatives of A's size and center by its two edges
+const CENTER_BY = [0.5, 0.5];
+const NONE = [0, 0, 0, 0];
+
+/** A gradient by A’s edges from the derivatives by the two edges of each axis. */
+const spread = (xBy, yBy) => [xBy[0], yBy[0], xBy[1], yBy[1]];
 /** The gradient by A’s edges of f(x-axis) · g(y-axis). */
 const productBy = (x, y, xBy, yBy) => [xBy[0] * y, x * yBy[0], xBy[1] * y, x * yBy[1]];
 const combine = (...terms) => [0, 1, 2, 3].map((i) => terms.reduce((sum, [c, g]) => sum + c * g[i], 0));
+const ratio = (part, whole) => (whole > 0 ? part / whole : 0);
 
 /** arctan(w/h); a point counts as a square. */
 const angle = (w, h) => (w === 0 && h === 0 ? Math.PI / 4 : Math.atan2(w, h));
@@ -75,92 +102,179 @@ function measure(a, b) {
   };
 }
 
-const ratio = (part, whole) => (whole > 0 ? part / whole : 0);
+/** Inner-IoU's boxes: smaller, about the same center. */
+function inner([x1, y1, x2, y2]) {
+  const [dx, dy] = [((1 - INNER) / 2) * (x2 - x1), ((1 - INNER) / 2) * (y2 - y1)];
+  return [x1 + dx, y1 + dy, x2 - dx, y2 - dy];
+}
 
-/** 1 for identical boxes, smaller the worse A fits B. `kind` is one of KINDS. */
-export function similarity(kind, a, b) {
+/** SIoU's weight of the distances: 1 where the offset is diagonal, 2 where it lies on an axis. */
+const sharpness = ({ x, y, distance2 }) => 2 - ratio(2 * Math.abs(x.offset * y.offset), distance2);
+/** How much the sizes along one axis differ, from 0 to 1. */
+const misfit = ({ size, target }) => ratio(Math.abs(size - target), Math.max(size, target));
+
+export const iou = (a, b) => measure(a, b).iou;
+
+/** 0 for identical boxes, larger the worse A fits B. `kind` is one of KINDS. */
+export function loss(kind, a, b) {
+  if (kind === "inner_iou") return 1 - iou(inner(a), inner(b));
   const m = measure(a, b);
+  const axes = [m.x, m.y];
+  const miss = 1 - m.iou;
+  const apart = ratio(m.distance2, m.diagonal2);
   switch (kind) {
     case "iou":
-      return m.iou;
+      return miss;
     case "giou":
-      return m.iou - ratio(m.hull - m.union, m.hull);
+      return miss + ratio(m.hull - m.union, m.hull);
     case "diou":
-      return m.iou - ratio(m.distance2, m.diagonal2);
+      return miss + apart;
     case "ciou":
-      return m.iou - ratio(m.distance2, m.diagonal2) - m.alpha * m.aspect;
+      return miss + apart + m.alpha * m.aspect;
+    case "eiou":
+      return axes.reduce((sum, k) => sum + ratio((k.size - k.target) ** 2, k.hull ** 2), miss + apart);
+    case "focal_eiou":
+      return m.iou ** GAMMA * loss("eiou", a, b);
+    case "siou": {
+      const near = (k) => Math.exp(-sharpness(m) * ratio(k.offset ** 2, k.hull ** 2));
+      const shaped = (k) => (1 - Math.exp(-misfit(k))) ** 4;
+      return axes.reduce((sum, k) => sum + (1 - near(k) + shaped(k)) / 2, miss);
+    }
+    case "alpha_iou":
+      return 1 - m.iou ** ALPHA;
+    case "wiou":
+      return Math.exp(apart) * miss;
+    case "mpdiou":
+      return miss + a.reduce((sum, edge, i) => sum + (edge - b[i]) ** 2, 0) / (WIDTH ** 2 + HEIGHT ** 2);
     default:
       throw new Error(`kind must be one of ${KINDS.join(", ")}; got ${kind}`);
   }
 }
 
-export const iou = (a, b) => similarity("iou", a, b);
-export const giou = (a, b) => similarity("giou", a, b);
-export const diou = (a, b) => similarity("diou", a, b);
-export const ciou = (a, b) => similarity("ciou", a, b);
-export const loss = (kind, a, b) => 1 - similarity(kind, a, b);
+/** The derivatives of (part / hull)² by the two edges of one axis. */
+function shareBy({ hull, hullBy }, part, partBy, detachEnclosing) {
+  if (hull === 0) return [0, 0];
+  const grown = detachEnclosing ? 0 : part / hull;
+  return [0, 1].map((i) => ((2 * part) / hull ** 2) * (partBy[i] - grown * hullBy[i]));
+}
+
+/** The gradient of SIoU's terms beyond 1 − J. */
+function siouBy(m, detachEnclosing) {
+  const g = sharpness(m);
+  // g's slope by each offset
+  const [dx, dy] = [m.x.offset, m.y.offset];
+  const turn = ratio(2 * (dx ** 2 - dy ** 2), m.distance2 ** 2);
+  const bends = [turn * Math.sign(dx) * Math.abs(dy), -turn * Math.sign(dy) * Math.abs(dx)];
+  const sharpnessBy = spread(...bends.map((bend) => CENTER_BY.map((by) => bend * by)));
+  let weight = 0; // of g's gradient
+  const own = [m.x, m.y].map((k) => {
+    const share = ratio(k.offset ** 2, k.hull ** 2);
+    const near = Math.exp(-g * share);
+    weight += (near * share) / 2;
+    const away = shareBy(k, k.offset, CENTER_BY, detachEnclosing).map((by) => (near * g * by) / 2);
+    const fit = Math.exp(-misfit(k));
+    const misfitBy = k.size > k.target ? k.target / k.size ** 2 : ratio(-1, k.target);
+    return away.map((by, i) => by + 2 * (1 - fit) ** 3 * fit * misfitBy * SIZE_BY[i]);
+  });
+  return combine([1, spread(...own)], [weight, sharpnessBy]);
+}
 
 /**
  * The gradient of the loss by A's edges [x1, y1, x2, y2]. `detachEnclosing` holds the hull's
- * quantity fixed (|C| in GIoU, c² in DIoU and CIoU), `detachAlpha` holds CIoU's α fixed.
+ * quantity fixed (|C| in GIoU, the squared sides and diagonal of the others; WIoU's always is),
+ * `detachAlpha` CIoU's α, `detachFocus` Focal-EIoU's weight.
  */
-export function gradient(kind, a, b, { detachEnclosing = false, detachAlpha = true } = {}) {
+export function gradient(kind, a, b, options = {}) {
+  const { detachEnclosing = false, detachAlpha = true, detachFocus = true } = options;
+  if (kind === "inner_iou") {
+    const [x1, y1, x2, y2] = gradient("iou", inner(a), inner(b));
+    return combine([(1 + INNER) / 2, [x1, y1, x2, y2]], [(1 - INNER) / 2, [x2, y2, x1, y1]]);
+  }
   const m = measure(a, b);
   const { x, y } = m;
-  const none = [0, 0, 0, 0];
-  const areaBy = productBy(x.size, y.size, [-1, 1], [-1, 1]);
-  const meetBy = m.meet ? productBy(x.overlap, y.overlap, x.overlapBy, y.overlapBy) : none;
+  const areaBy = productBy(x.size, y.size, SIZE_BY, SIZE_BY);
+  const meetBy = m.meet ? productBy(x.overlap, y.overlap, x.overlapBy, y.overlapBy) : NONE;
   const unionBy = combine([1, areaBy], [-1, meetBy]);
   const iouBy =
-    m.union > 0 ? combine([1 / m.union, meetBy], [-m.intersection / m.union ** 2, unionBy]) : none;
-  if (kind === "iou") return combine([-1, iouBy]);
+    m.union > 0 ? combine([1 / m.union, meetBy], [-m.intersection / m.union ** 2, unionBy]) : NONE;
+  const missBy = combine([-1, iouBy]);
+  if (kind === "iou") return missBy;
+  if (kind === "alpha_iou") return combine([ALPHA * m.iou ** (ALPHA - 1), missBy]);
+  if (kind === "mpdiou") {
+    const cornersBy = a.map((edge, i) => 2 * (edge - b[i]));
+    return combine([1, missBy], [1 / (WIDTH ** 2 + HEIGHT ** 2), cornersBy]);
+  }
   if (kind === "giou") {
-    if (m.hull === 0) return none;
+    if (m.hull === 0) return NONE;
     const hullBy = productBy(x.hull, y.hull, x.hullBy, y.hullBy);
     const pull = detachEnclosing ? 0 : m.union / m.hull ** 2;
-    return combine([-1, iouBy], [-1 / m.hull, unionBy], [pull, hullBy]);
+    return combine([1, missBy], [-1 / m.hull, unionBy], [pull, hullBy]);
   }
-  if (kind !== "diou" && kind !== "ciou") throw new Error(`no such kind: ${kind}`);
-  if (m.diagonal2 === 0) return none;
+  if (kind === "focal_eiou") {
+    if (m.iou === 0) return NONE;
+    const slope = detachFocus ? 0 : GAMMA * m.iou ** (GAMMA - 1) * loss("eiou", a, b);
+    return combine([m.iou ** GAMMA, gradient("eiou", a, b, options)], [slope, iouBy]);
+  }
+  if (m.diagonal2 === 0) return NONE; // two points in one place
   const distance2By = [x.offset, y.offset, x.offset, y.offset];
-  const diagonal2By = [x, y, x, y].map((axis, i) => 2 * axis.hull * axis.hullBy[i < 2 ? 0 : 1]);
+  if (kind === "wiou") {
+    const push = (1 - m.iou) / m.diagonal2;
+    return combine([1, missBy], [push, distance2By]).map(
+      (by) => Math.exp(m.distance2 / m.diagonal2) * by,
+    );
+  }
+  if (kind === "siou") return combine([1, missBy], [1, siouBy(m, detachEnclosing)]);
+  const diagonal2By = spread(...[x, y].map(({ hull, hullBy }) => hullBy.map((by) => 2 * hull * by)));
   const push = detachEnclosing ? 0 : -m.distance2 / m.diagonal2 ** 2;
-  const dioulike = combine([1 / m.diagonal2, distance2By], [push, diagonal2By]);
-  if (kind === "diou") return combine([-1, iouBy], [1, dioulike]);
+  const diouBy = combine([1, missBy], [1 / m.diagonal2, distance2By], [push, diagonal2By]);
+  if (kind === "diou") return diouBy;
+  if (kind === "eiou") {
+    const sidesBy = [x, y].map((k) => shareBy(k, k.size - k.target, SIZE_BY, detachEnclosing));
+    return combine([1, diouBy], [1, spread(...sidesBy)]);
+  }
+  if (kind !== "ciou") throw new Error(`no such kind: ${kind}`);
   const turn = ratio((8 / Math.PI ** 2) * m.delta, x.size ** 2 + y.size ** 2);
   const aspectBy = [turn * y.size, -turn * x.size, -turn * y.size, turn * x.size];
   const { alpha } = m;
   return detachAlpha
-    ? combine([-1, iouBy], [1, dioulike], [alpha, aspectBy])
-    : combine([alpha ** 2 - 1, iouBy], [1, dioulike], [alpha * (2 - alpha), aspectBy]);
+    ? combine([1, diouBy], [alpha, aspectBy])
+    : combine([1, diouBy], [alpha ** 2, iouBy], [alpha * (2 - alpha), aspectBy]);
 }
+
+/** A gradient by edges as one by [center x, center y, width, height]. */
+export const byCenter = (g) => [g[0] + g[2], g[1] + g[3], (g[2] - g[0]) / 2, (g[3] - g[1]) / 2];
 
 const SMALLEST = 0.01;
 
-/** One step of size `rate` down the gradient in (center, width, height); sizes stay positive. */
-function step(kind, a, b, rate, options) {
+/** One step of size `rate` down the gradient in `coordinates`; sizes stay positive. */
+function step(kind, a, b, rate, { coordinates, ...options }) {
   const g = gradient(kind, a, b, options);
-  const next = [0, 0, 0, 0];
-  for (const k of [0, 1]) {
-    const center = (a[k] + a[k + 2]) / 2 - rate * (g[k] + g[k + 2]);
-    const size = Math.max(a[k + 2] - a[k] - (rate * (g[k + 2] - g[k])) / 2, SMALLEST);
-    next[k] = center - size / 2;
-    next[k + 2] = center + size / 2;
-  }
-  return next;
+  const centered = byCenter(g);
+  const axes = [0, 1].map((k) => {
+    const [low, high] = [a[k] - rate * g[k], a[k + 2] - rate * g[k + 2]];
+    if (coordinates === "xyxy" && high - low >= SMALLEST) return [low, high];
+    const [center, size] =
+      coordinates === "xyxy"
+        ? [(low + high) / 2, SMALLEST]
+        : [(a[k] + a[k + 2]) / 2 - rate * centered[k], a[k + 2] - a[k] - rate * centered[k + 2]];
+    const half = Math.max(size, SMALLEST) / 2;
+    return [center - half, center + half];
+  });
+  return spread(...axes);
 }
 
 /**
- * The boxes that gradient descent visits, A first. The rule is the regression simulation's of
- * Zheng et al. (2020): steps 0.1 (2 − IoU) times the gradient in (center, width, height), ten times
- * smaller from 80 % of the steps on and again from 90 % on.
+ * The boxes that gradient descent visits, A first. `coordinates` are what descends: "xyxy", the
+ * edges, or "cxcywh", center and size. The rule is the regression simulation's of Zheng et al.
+ * (2020), who use the latter: steps 0.1 (2 − IoU) times the gradient, ten times smaller from 80 % of
+ * the steps on and again from 90 % on.
  */
-export function descend(kind, a, b, { steps = 200, rate = 0.1, ...options } = {}) {
+export function descend(kind, a, b, { steps = 200, rate = 0.1, coordinates = "xyxy", ...options } = {}) {
   const trail = [a];
   for (let i = 0; i < steps; i += 1) {
     const box = trail[i];
     const decay = i < 0.8 * steps ? 1 : i < 0.9 * steps ? 0.1 : 0.01;
-    trail.push(step(kind, box, b, rate * decay * (2 - iou(box, b)), options));
+    trail.push(step(kind, box, b, rate * decay * (2 - iou(box, b)), { coordinates, ...options }));
   }
   return trail;
 }
@@ -182,15 +296,18 @@ export function lossField(kind, a, b, { width, height, columns, rows }) {
 
 // ---------------------------------------------------------------------------------- the figure
 
-const WIDTH = 7; // of the stage, in units of the boxes' coordinates
-const HEIGHT = 5;
 const PER_UNIT = 20; // what is dragged snaps to 1/20, so that edges can be aligned exactly
 const MINIMUM = 0.1;
 const STEPS = 200;
-const LEVELS = Array.from({ length: 25 }, (_, i) => (i + 1) / 10);
-const WORST = 2.5; // no loss of the four reaches more
-const DARKEST = 2; // where the shading ends; only CIoU reaches more
-const NAMES = { iou: "IoU", giou: "GIoU", diou: "DIoU", ciou: "CIoU" };
+const LEVELS = Array.from({ length: 32 }, (_, i) => (i + 1) / 10);
+const WORST = 3.25; // no loss reaches more; EIoU comes close
+const DARKEST = 2; // where the shading ends
+const RELATIVES = KINDS.slice(5); // without trails but the chosen one's: eleven would be a tangle
+const CONCERNED = {
+  detach_enclosing: ["giou", "diou", "ciou", "eiou", "focal_eiou", "siou"],
+  detach_alpha: ["ciou"],
+  detach_focus: ["focal_eiou"],
+};
 const EDGES = ["x1", "y1", "x2", "y2"];
 const PRESETS = {
   "far, on axis": { a: [1.5, 2, 2.5, 3], b: [4.5, 2, 5.5, 3] },
@@ -198,6 +315,15 @@ const PRESETS = {
   overlap: { a: [2, 1.25, 3.5, 2.75], b: [2.75, 2, 4.75, 3.5] },
   nested: { a: [2.25, 1.5, 3.25, 2.5], b: [1.75, 1, 5.25, 4] },
   "thin cross": { a: [1.5, 2.3, 5.5, 2.7], b: [3.3, 0.5, 3.7, 4.5] },
+  "Focal-EIoU’s drift": {
+    ...{ kind: "focal_eiou", detach_focus: false },
+    ...{ a: [2.5, 1.5, 4, 3], b: [3.5, 2, 5, 3.5] },
+  },
+  "SIoU’s angle": {
+    ...{ kind: "siou", detach_enclosing: true },
+    ...{ a: [1.5, 0.8, 2.5, 3.8], b: [4.5, 0.9, 5.5, 3.9] },
+  },
+  "MPDIoU, small boxes": { kind: "mpdiou", a: [2.5, 2, 3, 2.5], b: [4, 2, 4.5, 2.5] },
 };
 
 const snap = (value) => Math.round(value * PER_UNIT) / PER_UNIT;
@@ -221,11 +347,14 @@ function resized(box, [i, j], dx, dy) {
   return next;
 }
 
-/** Pixels for a force: logarithmic, from 0 at 0.001 to `longest` at 1. */
-const arrowLength = (size, longest) => longest * clamp(1 + Math.log10(size) / 3, 0, 1.15);
-
 /** Where a force of this size is too small to draw: rounding, not mathematics. */
 const isZero = (value) => Math.abs(value) < 1e-12;
+
+/** Pixels for a force: logarithmic, from 0 at 0.001 to almost a unit of the stage at 1. */
+function arrowLength(value, scale) {
+  if (isZero(value)) return 0;
+  return Math.sign(value) * 0.95 * scale * clamp(1 + Math.log10(Math.abs(value)) / 3, 0, 1.15);
+}
 
 function strength(value) {
   const size = Math.abs(value);
@@ -238,10 +367,36 @@ function boxPath(box, scale) {
   return { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
 }
 
+/** The path of an arrow from `at` along the unit vector `way`; of length 0 it is a small circle. */
+function arrowPath([x, y], way, length) {
+  if (length === 0) return `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0`;
+  const [ux, uy] = way.map((part) => Math.sign(length) * part);
+  const tip = [x + length * way[0], y + length * way[1]];
+  const head = Math.min(7, Math.abs(length));
+  const wing = (side) => `${tip[0] - head * ux - side * uy} ${tip[1] - head * uy + side * ux}`;
+  return `M${x} ${y}L${tip.join(" ")}M${wing(5)}L${tip.join(" ")}L${wing(-5)}`;
+}
+
+/** What a loss looks at beside the boxes, named and as a path: hull, inner boxes, corners. */
+function aidOf(kind, a, b, scale) {
+  const outline = (box, out) => {
+    const { x, y, width, height } = boxPath(box, scale);
+    return `M${x - out} ${y - out}h${width + 2 * out}v${height + 2 * out}h${-width - 2 * out}z`;
+  };
+  const corner = (box, i) => `${box[i] * scale} ${box[i + 1] * scale}`;
+  if (kind === "iou" || kind === "alpha_iou") return ["", ""];
+  if (kind === "inner_iou") return ["inner", outline(inner(a), 0) + outline(inner(b), 0)];
+  if (kind === "mpdiou") {
+    const lines = [0, 2].map((i) => `M${corner(a, i)}L${corner(b, i)}`);
+    return ["d₁, d₂", lines.join("")];
+  }
+  const hull = [Math.min, Math.min, Math.max, Math.max].map((end, i) => end(a[i], b[i]));
+  return ["C hull", outline(hull, 5)]; // just outside the boxes' own lines
+}
+
 function render({ model, el }) {
-  const initial = Object.fromEntries(
-    ["a", "b", "kind", "detach_enclosing", "detach_alpha", "step"].map((key) => [key, model.get(key)]),
-  );
+  const keys = ["a", "b", "kind", "coordinates", ...Object.keys(CONCERNED), "step"];
+  const initial = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
   const state = { ...initial };
   let scale = 60; // pixels a unit
   let painted = ""; // what the heat map shows, to paint it only when that changes
@@ -254,11 +409,11 @@ function render({ model, el }) {
   const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
   const drawing = shape("svg", { class: "xp-drawing", "aria-hidden": "true" });
   const ticks = shape("path", { class: "xp-ticks" });
-  const hull = shape("rect", { class: "xp-hull" });
+  const aid = shape("path", { class: "xp-aid" });
   const trails = shape("g", { "data-layer": "trails" });
   const boxes = shape("g");
   const arrows = shape("g", { class: "xp-arrows" });
-  drawing.append(ticks, hull, trails, boxes, arrows);
+  drawing.append(ticks, aid, trails, boxes, arrows);
   const stage = element("div", { class: "xp-stage" }, canvas, drawing);
 
   const picture = {};
@@ -269,14 +424,6 @@ function render({ model, el }) {
     boxes.append(shape("g", { class: `xp-${name}` }, frame, letter, ...corners));
     picture[name] = { frame, letter, corners };
   }
-  const force = EDGES.map((edge) => {
-    const halo = shape("path", { class: "xp-arrow-halo" });
-    const line = shape("path", { class: "xp-arrow" });
-    const text = shape("text", { class: "xp-arrow-text" });
-    const group = shape("g", { "data-edge": edge }, halo, line, text);
-    arrows.append(group);
-    return { group, halo, line, text };
-  });
   const path = Object.fromEntries(
     KINDS.map((kind) => {
       const line = shape("polyline", { class: "xp-line xp-trail" });
@@ -313,13 +460,14 @@ function render({ model, el }) {
   }
 
   // Everything beside and below the stage.
+  const aidKey = element("span", { class: "xp-key xp-key-aid" });
   const legend = element(
     "p",
     { class: "xp-legend" },
     element("span", { class: "xp-key xp-a" }, "A prediction"),
     element("span", { class: "xp-key xp-b" }, "B target"),
     element("span", { class: "xp-key xp-key-arrow" }, "−gradient"),
-    element("span", { class: "xp-key xp-key-hull" }, "C hull"),
+    aidKey,
   );
   const fieldName = element("span", {});
   const colorBar = element(
@@ -329,24 +477,37 @@ function render({ model, el }) {
     element(
       "div",
       { class: "xp-ramp", "aria-hidden": "true" },
-      ...[0, 0.5, 1, 1.5, 2].map((tick) => element("span", { class: "xp-number" }, String(tick))),
+      ...["0", "0.5", "1", "1.5", "≥ 2"].map((tick) => element("span", { class: "xp-number" }, tick)),
     ),
   );
   const readout = element("p", { class: "xp-readout" });
   const table = barTable({
     legend: "loss",
     columns: ["value", "gradient norm", ""],
-    rows: KINDS.map((value) => ({ value, label: NAMES[value] })),
+    rows: KINDS.map((value) => ({ value, label: NAMES[value], more: RELATIVES.includes(value) })),
+    moreLabel: `${RELATIVES.length} relatives`,
     onSelect: (kind) => change({ kind }),
   });
   const math = (text) => element("i", {}, text);
-  const detachEnclosing = toggle(
-    ["detach the hull (", math("c"), "²; in GIoU |", math("C"), "|)"],
-    (checked) => change({ detach_enclosing: checked }),
-  );
-  const detachAlpha = toggle(["detach ", math("α"), " (CIoU)"], (checked) =>
-    change({ detach_alpha: checked }),
-  );
+  const side = (index) => [math("c"), element("sub", {}, math(index)), "²"];
+  const toggles = {
+    detach_enclosing: toggle(
+      ["detach the hull (|", math("C"), "|, ", math("c"), "², ", ...side("w"), ", ", ...side("h"), ")"],
+      (checked) => change({ detach_enclosing: checked }),
+    ),
+    detach_alpha: toggle(["detach ", math("α"), " (CIoU)"], (checked) =>
+      change({ detach_alpha: checked }),
+    ),
+    detach_focus: toggle(
+      ["detach the focus ", math("J"), element("sup", {}, math("γ")), " (Focal-EIoU)"],
+      (checked) => change({ detach_focus: checked }),
+    ),
+  };
+  const coordinates = choice({
+    label: "Gradient in",
+    options: { xyxy: "edges", cxcywh: "center and size" },
+    onSelect: (value) => change({ coordinates: value }),
+  });
   const steps = slider({
     label: "Step",
     min: 0,
@@ -369,22 +530,31 @@ function render({ model, el }) {
   const voice = announcer();
   const smallPrint = element(
     "p",
-    { class: "xp-small" },
-    "Arrow lengths are logarithmic; their numbers are not. A step goes −0.1 (2 − IoU) times the ",
-    "gradient in (center, width, height), a tenth of that from step 160 and a hundredth from 180. ",
-    "Boxes snap to 0.05; the frame’s ticks are 1 apart.",
+    { class: "xp-small xp-controls" },
+    "Arrow lengths are logarithmic; their numbers are not. Boxes snap to 0.05; the frame’s ticks are ",
+    "1 apart. A step goes −0.1 (2 − IoU) times the gradient, a tenth of that from step 160 and a ",
+    `hundredth from 180. MPDIoU’s image is the frame, ${WIDTH} × ${HEIGHT}; α-IoU has α = ${ALPHA}, `,
+    `Focal-EIoU γ = ${GAMMA}, Inner-IoU boxes of ${INNER} times the size.`,
   );
   const body = element(
     "div",
     { class: "xp-body" },
-    element("div", {}, legend, stage, colorBar, presets),
     element(
       "div",
       {},
-      table.node,
-      readout,
-      element("div", { class: "xp-controls" }, detachEnclosing.node, detachAlpha.node),
+      ...[legend, stage, colorBar, presets],
       element("div", { class: "xp-controls xp-run" }, steps.node, runButton, resetButton),
+    ),
+    element(
+      "div",
+      {},
+      ...[table.node, readout],
+      element(
+        "div",
+        { class: "xp-controls" },
+        ...Object.values(toggles).map(({ node }) => node),
+        coordinates.node,
+      ),
     ),
     smallPrint,
   );
@@ -439,7 +609,8 @@ function render({ model, el }) {
     const end = () => {
       halt();
       save.now();
-      const result = KINDS.map((kind) => `${NAMES[kind]} loss: ${format(reached(kind))}`).join(", ");
+      const others = KINDS.filter((kind) => !RELATIVES.includes(kind) || kind === state.kind);
+      const result = others.map((kind) => `${NAMES[kind]} loss: ${format(reached(kind))}`).join(", ");
       voice.say(`IoU after ${STEPS} steps. ${result}.`);
     };
     cancel = animate(3200, show, end);
@@ -448,17 +619,16 @@ function render({ model, el }) {
   const options = () => ({
     detachEnclosing: state.detach_enclosing,
     detachAlpha: state.detach_alpha,
+    detachFocus: state.detach_focus,
   });
+  const force = () => gradient(state.kind, state.a, state.b, options()).map((value) => -value);
   const reached = (kind) => iou(runs[kind].at(-1), state.b);
 
   /** The force on A in words: how gradient descent moves its center and changes its size. */
   function pull() {
-    const g = gradient(state.kind, state.a, state.b, options());
-    return {
-      center: [-(g[0] + g[2]), -(g[1] + g[3])],
-      size: [-(g[2] - g[0]) / 2, -(g[3] - g[1]) / 2],
-      still: g.every(isZero),
-    };
+    const f = force();
+    const [x, y, w, h] = byCenter(f);
+    return { center: [x, y], size: [w, h], still: f.every(isZero) };
   }
 
   function summary() {
@@ -498,49 +668,72 @@ function render({ model, el }) {
     handles[name].size.describe(w, `width ${format(w)}, height ${format(h)}`);
   }
 
-  function drawHull() {
-    const ends = [Math.min, Math.min, Math.max, Math.max];
-    const box = ends.map((end, i) => end(state.a[i], state.b[i]));
-    // Just outside the boxes' own lines.
-    const { x, y, width, height } = boxPath(box, scale);
-    set(hull, { x: x - 5, y: y - 5, width: width + 10, height: height + 10 });
+  function drawAid() {
+    const [name, d] = aidOf(state.kind, state.a, state.b, scale);
+    set(aid, { d });
+    aidKey.textContent = name;
+  }
+
+  /** An arrow in pixels from `at` along the unit vector `way`, with `text`, if any, at `place`. */
+  function arrow(name, value, { at, way, text, place }) {
+    const d = arrowPath(at, way, arrowLength(value, scale));
+    const [halo, line] = ["xp-arrow-halo", "xp-arrow"].map((kind) => shape("path", { class: kind, d }));
+    const label = text ? [shape("text", { class: "xp-arrow-text", ...place }, text)] : [];
+    return shape("g", { "data-force": name, "data-value": value }, halo, line, ...label);
+  }
+
+  /** Where a label fits beside the edge `i` of A whose arrow starts at `at` and is `length` long. */
+  function beside(i, at, length, text) {
+    const outward = i < 2 ? -1 : 1;
+    const out = Math.max(0, outward * length);
+    const [x, y] = [at[0] + outward * (out + 8), at[1] + outward * (out + 12)];
+    if (i % 2) return { x: at[0], y: clamp(y, 10, HEIGHT * scale - 10), "text-anchor": "middle" };
+    const end = x + outward * 7.5 * text.length;
+    const fits = end >= 0 && end <= WIDTH * scale;
+    return fits
+      ? { x, y: at[1], "text-anchor": outward > 0 ? "start" : "end" }
+      : { x: clamp(at[0] + length / 2, 24, WIDTH * scale - 24), y: at[1] - 14, "text-anchor": "middle" };
+  }
+
+  /** The arrow of the edge `i` of A, at a share of the edge's length. */
+  function edgeArrow(i, name, value, text, share) {
+    const place = (low, high) => scale * (low + share * (high - low));
+    const [x1, y1, x2, y2] = state.a;
+    const at = i % 2 ? [place(x1, x2), scale * state.a[i]] : [scale * state.a[i], place(y1, y2)];
+    const way = i % 2 ? [0, 1] : [1, 0];
+    return arrow(name, value, { at, way, text, place: beside(i, at, arrowLength(value, scale), text) });
+  }
+
+  /** The arrow from A's center, of a force [x, y]. */
+  function centerArrow(force) {
+    const size = Math.hypot(...force);
+    const way = isZero(size) ? [1, 0] : force.map((part) => part / size);
+    const at = [0, 1].map((k) => (scale * (state.a[k] + state.a[k + 2])) / 2);
+    const out = arrowLength(size, scale) + 10;
+    const place = {
+      x: clamp(at[0] + out * way[0], 24, WIDTH * scale - 24),
+      y: clamp(at[1] + 1.4 * out * way[1], 10, HEIGHT * scale - 10),
+      "text-anchor": Math.abs(way[0]) < 0.4 ? "middle" : way[0] > 0 ? "start" : "end",
+    };
+    return arrow("center", size, { at, way, text: strength(size), place });
   }
 
   function drawForces() {
-    const g = gradient(state.kind, state.a, state.b, options());
-    const [x1, y1, x2, y2] = state.a.map((value) => value * scale);
-    const middle = [[x1, (y1 + y2) / 2], [(x1 + x2) / 2, y1], [x2, (y1 + y2) / 2], [(x1 + x2) / 2, y2]];
-    g.forEach((value, i) => {
-      const { group, halo, line, text } = force[i];
-      const outward = i < 2 ? -1 : 1;
-      const sign = isZero(value) ? 0 : -Math.sign(value);
-      const length = sign * arrowLength(Math.abs(value), 0.95 * scale);
-      const [x, y] = middle[i];
-      const across = i % 2 === 0;
-      const tip = across ? [x + length, y] : [x, y + length];
-      const head = Math.min(7, Math.abs(length)) * sign;
-      const wings = across
-        ? `M${tip[0] - head} ${y - 5}L${tip[0]} ${y}L${tip[0] - head} ${y + 5}`
-        : `M${x - 5} ${tip[1] - head}L${x} ${tip[1]}L${x + 5} ${tip[1] - head}`;
-      const d = sign === 0 ? `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0` : `M${x} ${y}L${tip}${wings}`;
-      set(halo, { d });
-      set(line, { d });
-      // The number stands outside the box, beyond what sticks out of the edge; where the stage ends
-      // there, above the arrow.
-      const label = strength(value);
-      const out = sign === outward ? Math.abs(length) : 0;
-      const [tx, ty] = [x + outward * (out + 8), y + outward * (out + 12)];
-      const end = tx + outward * 7.5 * label.length;
-      if (!across) set(text, { x, y: clamp(ty, 10, HEIGHT * scale - 10), "text-anchor": "middle" });
-      else if (end >= 0 && end <= WIDTH * scale) {
-        set(text, { x: tx, y, "text-anchor": outward > 0 ? "start" : "end" });
-      } else {
-        const beside = clamp(x + length / 2, 24, WIDTH * scale - 24);
-        set(text, { x: beside, y: y - 14, "text-anchor": "middle" });
-      }
-      text.textContent = label;
-      group.dataset.value = -value;
+    const f = force();
+    if (state.coordinates === "xyxy") {
+      const onEdges = f.map((value, i) => edgeArrow(i, EDGES[i], value, strength(value), 0.5));
+      arrows.replaceChildren(...onEdges);
+      return;
+    }
+    // A size's force is drawn on both edges, off the middle, where the center's arrow may pass.
+    const [x, y, w, h] = byCenter(f);
+    const sizes = Object.entries({ w, h }).filter(([, value]) => !isZero(value));
+    const onEdges = sizes.flatMap(([name, value]) => {
+      const i = name === "w" ? 0 : 1;
+      const named = edgeArrow(i + 2, name, value, `${name} ${strength(value)}`, 0.8);
+      return [edgeArrow(i, "", -value, "", 0.8), named];
     });
+    arrows.replaceChildren(...onEdges, centerArrow([x, y]));
   }
 
   function drawTrails() {
@@ -550,8 +743,9 @@ function render({ model, el }) {
       const centers = visited.map(
         ([x1, y1, x2, y2]) => `${((x1 + x2) / 2) * scale},${((y1 + y2) / 2) * scale}`,
       );
-      set(line, { points: centers.join(" ") });
-      set(now, visited.length ? boxPath(visited.at(-1), scale) : { width: 0, height: 0 });
+      const drawn = kind === state.kind || !RELATIVES.includes(kind);
+      set(line, { points: drawn ? centers.join(" ") : "" });
+      set(now, drawn && visited.length ? boxPath(visited.at(-1), scale) : { width: 0, height: 0 });
       const shown = kind === state.kind ? visited.filter((_, i) => i > 0 && i % 10 === 0) : [];
       past.replaceChildren(...shown.map((box) => shape("rect", boxPath(box, scale))));
       set(line.parentNode, { "data-selected": kind === state.kind });
@@ -582,7 +776,8 @@ function render({ model, el }) {
     table.heading(2, `IoU at step ${state.step}`);
     for (const kind of KINDS) {
       const value = loss(kind, state.a, state.b);
-      const norm = Math.hypot(...gradient(kind, state.a, state.b, options()));
+      const slope = gradient(kind, state.a, state.b, options());
+      const norm = Math.hypot(...(state.coordinates === "xyxy" ? slope : byCenter(slope)));
       table.update(kind, {
         share: value / WORST,
         numbers: [format(value, 3), isZero(norm) ? "0" : format(norm, 3), format(reached(kind))],
@@ -604,19 +799,22 @@ function render({ model, el }) {
           ]),
     );
     fieldName.textContent = `${NAMES[state.kind]} loss with A centered here`;
-    detachEnclosing.set(state.detach_enclosing);
-    detachAlpha.set(state.detach_alpha);
+    for (const [name, { set: show }] of Object.entries(toggles)) {
+      show(state[name], CONCERNED[name].includes(state.kind));
+    }
+    coordinates.set(state.coordinates);
     steps.set(state.step);
   }
 
   function draw() {
     root.dataset.kind = state.kind;
     root.dataset.now = JSON.stringify(state);
-    const visited = (kind) => descend(kind, state.a, state.b, options()).slice(0, state.step + 1);
+    const how = { coordinates: state.coordinates, ...options() };
+    const visited = (kind) => descend(kind, state.a, state.b, how).slice(0, state.step + 1);
     runs = Object.fromEntries(KINDS.map((kind) => [kind, state.step ? visited(kind) : [state.a]]));
     drawField();
     drawTrails();
-    drawHull();
+    drawAid();
     drawBox("a");
     drawBox("b");
     drawForces();

@@ -67,12 +67,18 @@ export function button(label, onClick, attributes = {}) {
   return node;
 }
 
-/** A checkbox with its label; `set(checked)` changes it from outside. */
+/** A checkbox with its label; `set(checked, enabled)` changes it from outside. */
 export function toggle(label, onChange) {
   const input = element("input", { type: "checkbox" });
   input.addEventListener("change", () => onChange(input.checked));
   const node = element("label", { class: "xp-toggle" }, input, element("span", {}, ...label));
-  return { node, set: (checked) => (input.checked = checked) };
+  return {
+    node,
+    set(checked, enabled = true) {
+      input.checked = checked;
+      input.disabled = !enabled;
+    },
+  };
 }
 
 /** A labeled slider whose value stands beside its label. */
@@ -96,8 +102,10 @@ let groups = 0;
  * A table whose rows are radio buttons: a colored line sample, a name, numbers, and below them a bar.
  * `rows` are { value, label }; colors and dashes come from CSS by `data-kind`.
  * `update(value, { share, numbers, data })` fills one row; `share` of 1 is a full bar.
+ * Where there is a `moreLabel`, the rows are dense, and in a narrow column those with `more` fold away
+ * behind a button of that name, but for the chosen one.
  */
-export function barTable({ legend, columns, rows, onSelect }) {
+export function barTable({ legend, columns, rows, moreLabel, onSelect }) {
   const group = `xp-group-${(groups += 1)}`;
   const body = element("tbody");
   const parts = new Map();
@@ -120,13 +128,26 @@ export function barTable({ legend, columns, rows, onSelect }) {
   const headings = columns.map((text) => element("th", { scope: "col" }, text));
   const head = element("tr", {}, element("th", { scope: "col" }, legend), ...headings);
   const table = element("table", { class: "xp-bars" }, element("thead", {}, head), body);
+  const node = element(
+    "fieldset",
+    { class: "xp-group" },
+    element("legend", { class: "xp-hidden" }, legend),
+    table,
+  );
+  if (moreLabel) {
+    const rest = element("tbody", { class: "xp-more xp-folded" });
+    for (const { value } of rows.filter(({ more }) => more)) {
+      const { row } = parts.get(value);
+      rest.append(row, row.nextSibling);
+    }
+    table.classList.add("xp-dense");
+    table.append(rest);
+    const unfold = () => set(fold, { "aria-expanded": String(!rest.classList.toggle("xp-folded")) });
+    const fold = button(moreLabel, unfold, { class: "xp-button xp-fold", "aria-expanded": "false" });
+    node.append(fold);
+  }
   return {
-    node: element(
-      "fieldset",
-      { class: "xp-group" },
-      element("legend", { class: "xp-hidden" }, legend),
-      table,
-    ),
+    node,
     heading: (column, text) => (headings[column].textContent = text),
     select(value) {
       for (const [key, { row, input }] of parts) {
@@ -140,6 +161,21 @@ export function barTable({ legend, columns, rows, onSelect }) {
       numbers.forEach((text, i) => (cells[i].textContent = text));
       Object.assign(row.dataset, data);
     },
+  };
+}
+
+/** A few radio buttons in a row; `options` are { value: label }, `set(value)` chooses from outside. */
+export function choice({ label, options, onSelect }) {
+  const group = `xp-group-${(groups += 1)}`;
+  const inputs = Object.entries(options).map(([value, text]) => {
+    const input = element("input", { type: "radio", name: group, value });
+    input.addEventListener("change", () => onSelect(value));
+    return [input, element("label", { class: "xp-toggle" }, input, element("span", {}, text))];
+  });
+  const legend = element("legend", {}, label);
+  return {
+    node: element("fieldset", { class: "xp-group xp-choice" }, legend, ...inputs.map(([, node]) => node)),
+    set: (value) => inputs.forEach(([input]) => (input.checked = input.value === value)),
   };
 }
 
