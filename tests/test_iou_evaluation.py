@@ -412,6 +412,21 @@ def test_kept_boxes_overlap_little_and_dropped_ones_have_a_reason(boxes, thresho
     assert torch.equal(shuffle[nms(boxes[shuffle], scores[shuffle], threshold)], kept)
 
 
+@pytest.mark.parametrize("block", [1, 7, 512])
+@pytest.mark.parametrize("ties", [False, True])
+def test_suppression_in_blocks_keeps_the_same_boxes(block, ties, monkeypatch):
+    monkeypatch.setattr("derived.iou._NMS_BLOCK", block)
+    generator = torch.Generator().manual_seed(33)
+    low = torch.randint(0, 8, (60, 2), generator=generator)
+    boxes = torch.cat([low, low + torch.randint(1, 8, (60, 2), generator=generator)], 1).double()
+    scores = scores_for(boxes, 34, ties=ties)
+    above, kept = (iou(boxes[:, None], boxes) > 0.3).tolist(), []
+    for i in sorted(range(60), key=lambda i: (-scores[i].item(), i)):
+        if not any(above[i][j] for j in kept):
+            kept.append(i)
+    assert nms(boxes, scores, 0.3).tolist() == kept
+
+
 def test_a_larger_threshold_may_drop_a_box_that_a_smaller_one_keeps():
     boxes = torch.tensor([[0.0, 0, 10, 10], [3.0, 0, 13, 10], [5.0, 0, 15, 10]])
     scores = torch.tensor([0.9, 0.8, 0.7])

@@ -747,6 +747,7 @@ _THRESHOLDS = torch.from_numpy(numpy.linspace(0.5, 0.95, 10))
 _AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 _MOST = (1, 10, 100)  # detections of a class that count in an image
 _MATCH_BLOCK = 2**12  # pairs of image and class at a time
+_NMS_BLOCK = 2**9  # boxes at a time
 _NEARLY_ONE = 1 - 1e-10  # asks no more of an overlap, as COCO's evaluation
 
 
@@ -797,12 +798,18 @@ def nms(
             reversed boxes.
     """
     order = scores.argsort(descending=True, stable=True)
-    suppresses = (pairwise(boxes[order], boxes[order], kind) > threshold).triu(1).numpy(force=True)
-    kept = numpy.ones(len(order), dtype=bool)
-    for i in range(len(order)):
-        if kept[i]:
-            kept &= ~suppresses[i]
-    return order[torch.from_numpy(kept).to(order.device)]
+    kept = order[:0]
+    for block in order.split(_NMS_BLOCK):
+        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
+        block = block[~suppressed]
+        suppresses = pairwise(boxes[block], boxes[block], kind) > threshold
+        suppresses = suppresses.triu(1).numpy(force=True)
+        free = numpy.ones(len(block), dtype=bool)
+        for i in range(len(block)):
+            if free[i]:
+                free &= ~suppresses[i]
+        kept = torch.cat([kept, block[torch.from_numpy(free).to(block.device)]])
+    return kept
 
 
 def _hits(name: str, value: object) -> None:
