@@ -136,6 +136,80 @@ def test_rotated_boxes_whose_corners_lie_on_each_others_sides(a, b, expected, dt
     )
 
 
+DEGREES = math.pi / 180
+PUBLISHED = [  # a, b, what an implementation is reported to answer, and the right answer
+    ((0, 0, 180.642227, 136.363373, 0.955964863),) * 2 + (0.3333, 1.0),
+    (
+        (2563.744629, 1436.790161, 2174.703369, 214.095001, 115.118347 * DEGREES),
+        (2563.744629, 1436.790283, 2174.702881, 214.094955, 115.118355 * DEGREES),
+        0.5848,
+        0.999999,
+    ),
+    (
+        (296.662018, 458.738831, 23.51573, 47.677002, 0.08795166 * DEGREES),
+        (296.66201, 458.73882, 23.51573, 47.67702, 0.087951 * DEGREES),
+        0.6002,
+        0.999999,
+    ),
+    ((0, 0, 2, 2, 0), (0, 2, 2, 2, 0), 0.3333, 0.0),
+    ((4, 5, 8, 10, 0), (3, 4, 6, 8, 0), 0.7, 0.6),  # 56 instead of 48 shared
+]
+
+
+@pytest.mark.parametrize(("a", "b", "reported", "right"), PUBLISHED)
+def test_inputs_on_which_other_implementations_are_reported_to_fail(a, b, reported, right):
+    a, b = turned(a, b, dtype=torch.float32)
+    p, q = polygon(a), polygon(b)
+    for J in (rotated_iou(a, b).item(), rotated_iou(b, a).item()):
+        assert J == pytest.approx(p.intersection(q).area / p.union(q).area, abs=1e-6)
+        assert abs(J - right) < 3e-6 < abs(J - reported)
+
+
+def test_which_way_the_angle_turns_matters():
+    """Disjoint if the angle runs from x toward y; overlapping by a third if it runs back."""
+    a = turned((1010.5, 860.000122, 12.206555, 48.826225, 55.00798 * DEGREES))
+    b = turned((1022, 870.499939, 10.816651, 43.266609, 56.30993 * DEGREES))
+    assert rotated_iou(a, b) == 0
+    back = turned((1, 1, 1, 1, -1))
+    assert rotated_iou(a * back, b * back).item() == pytest.approx(0.36876, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sides_on_sides_within_rounding_errors(dtype):
+    a = random_turned(2000, 31).to(dtype)
+    steps = torch.randint(-3, 4, a.shape, generator=torch.Generator().manual_seed(32))
+    exchanged = a[:, [0, 1, 3, 2, 4]] + turned((0, 0, 0, 0, math.pi / 2), dtype=dtype)
+    few = 500 * torch.finfo(dtype).eps
+    for b in (a * (1 + steps * torch.finfo(dtype).eps), exchanged):
+        assert (rotated_iou(a, b) - 1).abs().max() < few
+    half = a[:, 2:3] / 2 * torch.stack([a[:, 4].cos(), a[:, 4].sin()], 1)
+    for shift, expected in ((half, 1 / 3), (2 * half, 0), (-2 * half, 0)):
+        b = torch.cat([a[:, :2] + shift, a[:, 2:]], 1)
+        assert (rotated_iou(a, b) - expected).abs().max() < few
+
+
+def test_touching_and_separated_rotated_boxes_have_no_gradient():
+    a = turned((0, 0, 2, 2, 0), (0, 0, 2, 2, 0), (0, 0, 2, 1, 0.3)).requires_grad_()
+    b = turned((2, 0, 2, 2, 0), (2, 2, 2, 2, 0), (9, 4, 2, 1, 0.9)).requires_grad_()
+    J = rotated_iou(a, b)
+    assert not J.any()
+    assert not any(slope.any() for slope in grad(J.sum(), (a, b)))
+
+
+def test_the_iou_of_rotated_boxes_is_never_negative():
+    """A box far thinner than the rounding error of the other one's corners."""
+    thin, line = turned((0, 0, 1e-25, 1e-25, 0)), turned((0, 0, 3, 0, 0.2))
+    for a, b in ((thin, line), (line, thin)):
+        assert (rotated_iou(a, b) >= 0).all()
+
+
+@pytest.mark.parametrize("other", [(0, 0, 2, 2, 0.8), (1, 2, 5, 1, 0.8)])
+def test_turning_a_square_changes_no_bit_of_the_wasserstein_distance(other):
+    square = turned((0, 0, 2, 2, 0.1)).requires_grad_()
+    (slope,) = grad(gwd(square, turned(other)).sum(), square)
+    assert slope[0, 4] == 0
+
+
 def test_identical_rotated_boxes_have_iou_one_and_no_gradient():
     for dtype, rounding in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
         a = random_turned(200, 5).to(dtype).requires_grad_()
@@ -336,6 +410,21 @@ def test_kept_boxes_overlap_little_and_dropped_ones_have_a_reason(boxes, thresho
     assert again.tolist() == list(range(len(kept)))
     shuffle = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(seed))
     assert torch.equal(shuffle[nms(boxes[shuffle], scores[shuffle], threshold)], kept)
+
+
+@pytest.mark.parametrize("block", [1, 7, 512])
+@pytest.mark.parametrize("ties", [False, True])
+def test_suppression_in_blocks_keeps_the_same_boxes(block, ties, monkeypatch):
+    monkeypatch.setattr("derived.iou._NMS_BLOCK", block)
+    generator = torch.Generator().manual_seed(33)
+    low = torch.randint(0, 8, (60, 2), generator=generator)
+    boxes = torch.cat([low, low + torch.randint(1, 8, (60, 2), generator=generator)], 1).double()
+    scores = scores_for(boxes, 34, ties=ties)
+    above, kept = (iou(boxes[:, None], boxes) > 0.3).tolist(), []
+    for i in sorted(range(60), key=lambda i: (-scores[i].item(), i)):
+        if not any(above[i][j] for j in kept):
+            kept.append(i)
+    assert nms(boxes, scores, 0.3).tolist() == kept
 
 
 def test_a_larger_threshold_may_drop_a_box_that_a_smaller_one_keeps():

@@ -623,7 +623,7 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
     for half_side in (a_width / 2, a_height / 2) * 2:
         x, y = _cut(x, y, half_side)
         x, y = y, -x  # a quarter turn: the next side of A is now at the right
-    intersection = _shoelace(x, y)
+    intersection = _shoelace(x, y).relu()  # of gradient 0 for boxes that only touch
     union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
     equal = (a == b).all(-1) & (union < _tiny(union))  # 1 for equal boxes without area
     return (_ratio(intersection, union) + equal).to(result)
@@ -644,12 +644,16 @@ def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     distance loss", which maps this distance to a loss in one of several ways.
     """
     work, result = _dtypes(a, b)
-    aw, ah, bw, bh, x, y, angle = (c[..., 0] for c in _seen_from(a.to(work), b.to(work)))
+    a, b = a.to(work), b.to(work)
+    squares = (a - b) ** 2
+    center, size = squares[..., :2].sum(-1), squares[..., 2:4].sum(-1) / 4
+    (aw, ah, a_angle), (bw, bh, b_angle) = a[..., 2:].unbind(-1), b[..., 2:].unbind(-1)
+    angle = a_angle - b_angle
     p, q = aw * bw + ah * bh, aw * bh + ah * bw
     root = _hypot(p * angle.cos(), q * angle.sin())
     # p - root, without a difference of nearly equal numbers
     turned = angle.sin() ** 2 * (aw - ah) * (bw - bh) * _ratio((aw + ah) * (bw + bh), p + root)
-    return (x**2 + y**2 + ((aw - bw) ** 2 + (ah - bh) ** 2) / 4 + turned / 2).to(result)
+    return (center + size + turned / 2).to(result)
 
 
 @validated(*_two_rotated, a=_solid_rotated_boxes, b=_solid_rotated_boxes)
@@ -743,6 +747,7 @@ _THRESHOLDS = torch.from_numpy(numpy.linspace(0.5, 0.95, 10))
 _AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 _MOST = (1, 10, 100)  # detections of a class that count in an image
 _MATCH_BLOCK = 2**12  # pairs of image and class at a time
+_NMS_BLOCK = 2**9  # boxes at a time
 _NEARLY_ONE = 1 - 1e-10  # asks no more of an overlap, as COCO's evaluation
 
 
@@ -793,12 +798,18 @@ def nms(
             reversed boxes.
     """
     order = scores.argsort(descending=True, stable=True)
-    suppresses = (pairwise(boxes[order], boxes[order], kind) > threshold).triu(1).numpy(force=True)
-    kept = numpy.ones(len(order), dtype=bool)
-    for i in range(len(order)):
-        if kept[i]:
-            kept &= ~suppresses[i]
-    return order[torch.from_numpy(kept).to(order.device)]
+    kept = order[:0]
+    for block in order.split(_NMS_BLOCK):
+        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
+        block = block[~suppressed]
+        suppresses = pairwise(boxes[block], boxes[block], kind) > threshold
+        suppresses = suppresses.triu(1).numpy(force=True)
+        free = numpy.ones(len(block), dtype=bool)
+        for i in range(len(block)):
+            if free[i]:
+                free &= ~suppresses[i]
+        kept = torch.cat([kept, block[torch.from_numpy(free).to(block.device)]])
+    return kept
 
 
 def _hits(name: str, value: object) -> None:
