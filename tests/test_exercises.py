@@ -181,7 +181,7 @@ def fail_without_words(*arguments):
     ("answer", "said"),
     [
         (lambda *_: 1 / 0, "raised ZeroDivisionError: division by zero"),
-        (lambda one, two, three: 0, "raised TypeError: "),
+        (lambda one, two, three, four: 0, "raised TypeError: "),
         (leave, "raised SystemExit"),
         (recurse, "raised RecursionError: "),
         (fail_without_words, f"raised {__name__}.Wordless: "),
