@@ -192,7 +192,7 @@ def orthogonal_(
     Raises:
         ValueError: for fewer than two dimensions, a size 0, integers, or a negative gain.
 
-    Source: Stewart (1980), section 3, for the reflections; Mezzadri (2007) for the signs.
+    Source: Stewart (1980), theorem 3.3, for the reflections; Mezzadri (2007) for the signs.
     """
     matrix = w.flatten(1)
     long, short = max(matrix.shape), min(matrix.shape)
@@ -264,7 +264,7 @@ def variance_scaling_(
         ValueError: for fewer than two dimensions, a size 0, integers, an unknown mode or
             distribution, a negative gain, or groups that don't divide the first size.
 
-    Source: He et al. (2015), equations 10 and 14; Glorot and Bengio (2010), equation 16.
+    Source: He et al. (2015); for the mean of both fans Glorot and Bengio (2010).
     """
     fan_in, fan_out = fans(w.shape, groups=groups, transposed=transposed)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
@@ -336,7 +336,7 @@ def moment_map(fn: Function, sigma_w2: Real, q: Real) -> tuple[float, float]:
     Raises:
         ValueError: for something that isn't such a function, or a negative number.
 
-    Source: Poole et al. (2016), equation 3; Schoenholz et al. (2017), equation 5.
+    Source: Poole et al. (2016) for q', Schoenholz et al. (2017) for chi.
     """
     y, weight = _normal_nodes(math.sqrt(q))
     slope = torch.func.grad(lambda y: fn(y).sum())(y)
@@ -428,7 +428,7 @@ def deepnorm_constants(layers: int, optimizer: str = "sgd") -> tuple[float, floa
     Raises:
         ValueError: for layers below 1, or an unknown optimizer.
 
-    Source: Wang et al. (2022), equation 2 and table 1; Su (2022) for the exponents.
+    Source: Wang et al. (2022); Su (2022) for the exponent of each optimizer.
     """
     p = {"sgd": 1 / 4, "adam": 1 / 2}[optimizer]
     return (2 * layers) ** p, (8 * layers) ** -p
@@ -449,7 +449,7 @@ def fixup_scale(branches: int, layers_per_branch: int) -> float:
     Raises:
         ValueError: for branches below 1, or layers per branch below 2.
 
-    Source: Zhang, Dauphin and Ma (2019), section 3.
+    Source: Zhang, Dauphin and Ma (2019).
     """
     return branches ** (-1 / (2 * layers_per_branch - 2))
 
@@ -503,7 +503,7 @@ def mup_groups(model: nn.Module, base_width: int, lr: Real) -> list[dict[str, An
             in linear and embedding layers, or with shared ones; a width or a rate that isn't
             above 0.
 
-    Source: Yang et al. (2022), table 3.
+    Source: Yang et al. (2022), for Adam.
     """
     inputs, inner = _layers(model)
     first = inputs[0]
