@@ -199,9 +199,10 @@ def orthogonal_(
     dtype = torch.promote_types(w.dtype, torch.float32)
     x = torch.empty(long, short, dtype=dtype, device=w.device).normal_(generator=generator).tril_()
     first = x.diagonal().add_(1e-18)  # in float32 a draw is 0 now and then, and 0/0 to be avoided
-    r = -torch.copysign(torch.linalg.vector_norm(x, dim=0), first)
-    q = torch.linalg.householder_product(x / (first - r), (r - first) / r) * (gain * r.sign())
-    return w.copy_((q if matrix.shape == q.shape else q.mT).reshape(w.shape))
+    r = torch.linalg.vector_norm(x, dim=0).copysign_(-first)  # the diagonal of R
+    tau = 1 - first / r
+    q = torch.linalg.householder_product(x.div_(first - r), tau).mul_(gain * r.sign())
+    return w.copy_((q if matrix.shape == q.shape else q.mT).view(w.shape))
 
 
 def _groups_divide(arguments: dict[str, Any]) -> None:
