@@ -33,6 +33,7 @@ from derived.initialization import (
     trunc_normal_,
     truncnorm_gamma,
     variance_scaling_,
+    width_sweep,
 )
 
 SMOOTH = {"tanh": torch.tanh, "erf": torch.erf, "gelu": F.gelu, "silu": F.silu, "sin": torch.sin}
@@ -478,7 +479,7 @@ def test_weights_with_the_gain_keep_the_activations_second_moment_at_one(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("sigma", [0.05, 1, 2.5, 30])
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1, 2.5, 30])
 def test_gaussian_means_against_scipy(name, sigma):
     fn = ACTIVATIONS[name]
     assert gaussian_mean(fn, sigma) == pytest.approx(integral(fn, sigma), rel=1e-10, abs=1e-11)
@@ -597,6 +598,20 @@ def test_chi_is_the_mean_square_slope(name, q):
 def test_he_with_relu_is_on_the_edge_at_every_size_of_the_signal():
     for q in (0.01, 1.0, 50.0):
         assert moment_map(F.relu, 2, q) == pytest.approx((q, 1), rel=1e-12)
+
+
+@pytest.mark.verifies("initialization-fixed-point", by="gradient")
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "sin", "leaky"])
+def test_the_slope_of_the_moment_map_at_its_fixed_point(name):
+    """Below 1 a signal of the wrong size comes back to q = 1, above 1 it is driven off."""
+    fn = {**ACTIVATIONS, "leaky": lambda y: F.leaky_relu(y, 0.2)}[name]
+    sigma_w2, h = gain(fn) ** 2, 1e-4
+    above, below = (moment_map(fn, sigma_w2, 1 + step)[0] for step in (h, -h))
+    weighted = gaussian_mean(lambda z: (z**2 - 1) * fn(z) ** 2)
+    slope = weighted / (2 * gaussian_mean(lambda z: fn(z) ** 2))
+    assert (above - below) / (2 * h) == pytest.approx(slope, abs=1e-6)
+    repels = {"gelu": True, "silu": True, "hardswish": True, "relu": False, "leaky": False}
+    assert (slope > 1 + 1e-6) == repels.get(name, False)
 
 
 def hermite_coefficients(fn, sigma, degree):
@@ -1011,7 +1026,7 @@ def test_coord_check_measures_the_change_of_every_linear_layer():
     def make(width):
         model = nn.Module()
         model.first, model.unused = nn.Linear(2, width, bias=False), nn.Linear(2, 3)
-        nn.init.zeros_(model.first.weight)
+        nn.init.ones_(model.first.weight)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
 
         def loss(model):
@@ -1037,6 +1052,60 @@ def test_coord_check_leaves_no_hooks():
 
     coord_check(make, [8], 1)
     assert not any(module._forward_hooks for module in kept[0].modules())
+
+
+def clusters(rows=300, seed=0):
+    """Integer features and their classes: five centers with noise, rounded."""
+    classes = torch.arange(rows) % 5
+    centers = 4 * normal(5, 6, seed=seed + 1)
+    return (centers[classes] + normal(rows, 6, seed=seed + 2)).round().to(torch.int8), classes
+
+
+@pytest.mark.parametrize("mup", [False, True])
+@pytest.mark.parametrize("steps", [4, 25])
+def test_one_run_of_the_width_sweep_written_out(mup, steps):
+    (inputs, classes), width, lr = clusters(), 12, 0.02
+    options = {"steps": steps, "batch_size": 16, "seed": 3}
+    losses = width_sweep((inputs, classes), [4, width], [0.5, lr], **options)
+    generator = seeded(3)
+    order = torch.randint(300, (steps, 16), generator=generator)
+    stds = [(2 / 6) ** 0.5, (2 / width) ** 0.5, width**-0.5 * (4 / width) ** (0.5 * mup)]
+    shapes = [(width, 6), (width, width), (5, width)]
+    weights = [
+        torch.empty(shape).normal_(0, std, generator=generator).requires_grad_()
+        for shape, std in zip(shapes, stds, strict=True)
+    ]
+    biases = [torch.zeros(rows, requires_grad=True) for rows, _ in shapes]
+    factor = 4 / width if mup else 1
+    rates = [lr, lr * factor, lr * factor]
+    groups = [{"params": [w], "lr": rate} for w, rate in zip(weights, rates, strict=True)]
+    optimizer = torch.optim.Adam([*groups, {"params": biases, "lr": lr}])
+    values = []
+    for rows in order:
+        x = inputs[rows].float()
+        for w, b in zip(weights[:-1], biases[:-1], strict=True):
+            x = F.relu(x @ w.T + b)
+        loss = F.cross_entropy(x @ weights[-1].T + biases[-1], classes[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    last = values[-2:] if steps == 25 else values[-1:]
+    assert losses.shape == (2, 2, 2)
+    assert losses[int(mup), 1, 1].item() == pytest.approx(sum(last) / len(last), rel=1e-4)
+
+
+def test_the_width_sweep_is_the_same_at_the_base_width_and_leaves_chance_alone():
+    state = torch.get_rng_state()
+    losses = width_sweep(clusters(), [8, 64], [1e-3, 0.05, 1e35], steps=20)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.testing.assert_close(losses[0, 0], losses[1, 0])
+    assert not torch.equal(losses[0, 1], losses[1, 1])
+    assert (losses[..., 2] == math.inf).all() and losses[..., :2].isfinite().all()
+    assert losses[0, 0, 1] < losses[0, 0, 0] / 2  # it has learned
+    assert torch.equal(losses, width_sweep(clusters(), [8, 64], [1e-3, 0.05, 1e35], steps=20))
+    other = width_sweep(clusters(), [8, 64], [1e-3, 0.05, 1e35], steps=20, seed=1)
+    assert not torch.equal(losses, other)
 
 
 # Norms and residuals
@@ -1218,6 +1287,11 @@ def test_torchs_fans_know_neither_groups_nor_transposition():
 
 NAN, INF = math.nan, math.inf
 W = torch.empty(4, 4)
+CLASSES = torch.arange(4)
+
+
+def sweep(data=(W, CLASSES), widths=(4,), rates=(0.1,), **options):
+    return width_sweep(data, widths, rates, **({"steps": 1} | options))
 
 
 @pytest.mark.parametrize(
@@ -1311,6 +1385,10 @@ W = torch.empty(4, 4)
             "fn: expected a finite second moment above 0, got 0",
         ),
         (
+            lambda: gain(lambda y: torch.exp(y**4)),
+            "fn: expected a finite second moment above 0, got inf",
+        ),
+        (
             lambda: gain(torch.log),
             "fn: expected a finite second moment above 0, got nan",
         ),
@@ -1351,6 +1429,10 @@ W = torch.empty(4, 4)
         ),
         (
             lambda: softmax_jacobian_norm(torch.tensor([[0.5, 0.5], [1.5, -0.5]])),
+            "p: expected probabilities, at least 0 and adding up to 1",
+        ),
+        (
+            lambda: softmax_jacobian_norm(torch.tensor([[0.5, 0.5], [0.5, 0.49]])),
             "p: expected probabilities, at least 0 and adding up to 1",
         ),
         (
@@ -1395,6 +1477,10 @@ W = torch.empty(4, 4)
             "model: expected matrices in Linear and Embedding layers alone, got 1.weight",
         ),
         (
+            lambda: mup_groups(nn.Sequential(mlp(4), nn.MultiheadAttention(4, 1)), 4, 1),
+            "model: expected matrices in Linear and Embedding layers alone, got 1.in_proj_weight",
+        ),
+        (
             lambda: coord_check(make_mlp(mup=True), []),
             "widths: expected a sequence of widths, got []",
         ),
@@ -1410,6 +1496,33 @@ W = torch.empty(4, 4)
             lambda: coord_check(make_mlp(mup=True), [8], 0),
             "steps: expected an integer of at least 1, got 0",
         ),
+        (lambda: sweep(W), "data: expected two tensors, (inputs, classes)"),
+        (lambda: sweep((W, [0, 1, 2, 3])), "data: expected two tensors, (inputs, classes)"),
+        (lambda: sweep((None, CLASSES)), "data: expected two tensors, (inputs, classes)"),
+        (lambda: sweep((W, CLASSES, W)), "data: expected two tensors, (inputs, classes)"),
+        (
+            lambda: sweep((W[0], CLASSES)),
+            "data: expected shapes (rows, features) and (rows,), not empty, got (4,) and (4,)",
+        ),
+        (
+            lambda: sweep((W, CLASSES[:3])),
+            "data: expected shapes (rows, features) and (rows,), not empty, got (4, 4) and (3,)",
+        ),
+        (
+            lambda: sweep((W[:0], CLASSES[:0])),
+            "data: expected shapes (rows, features) and (rows,), not empty, got (0, 4) and (0,)",
+        ),
+        (
+            lambda: sweep((W, CLASSES.int())),
+            "data: expected classes of dtype torch.int64, got torch.int32",
+        ),
+        (lambda: sweep(widths=[]), "widths: expected a sequence of widths, got []"),
+        (lambda: sweep(widths=[4, -4]), "widths: expected an integer of at least 1, got -4"),
+        (lambda: sweep(rates=[]), "rates: expected a sequence of learning rates, got []"),
+        (lambda: sweep(rates=0.1), "rates: expected a sequence of learning rates, got 0.1"),
+        (lambda: sweep(rates=[0.1, 0.0]), "rates: expected a finite number above 0, got 0.0"),
+        (lambda: sweep(steps=0), "steps: expected an integer of at least 1, got 0"),
+        (lambda: sweep(batch_size=0), "batch_size: expected an integer of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_named_with_what_was_expected(call, message):

@@ -8,6 +8,7 @@ Weights of float16 and bfloat16 are drawn in float32 and then rounded: drawn in 
 tails of a distribution and the orthogonality of a matrix are lost.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -17,13 +18,15 @@ import torch
 from jaxtyping import Float
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import skip_init
+from torch.optim import Adam, Optimizer
 
 from derived._validation import checks_values, count, one_of, real_tensor, validated
 
 __all__ = ["coord_check", "deepnorm_constants", "fans", "fixup_scale", "gain", "gaussian_mean"]
 __all__ += ["moment_map", "mup_groups", "orthogonal_", "rem_entropy", "softmax_jacobian_norm"]
-__all__ += ["trunc_normal_", "truncnorm_gamma", "variance_scaling_"]
+__all__ += ["trunc_normal_", "truncnorm_gamma", "variance_scaling_", "width_sweep"]
 
 Distribution = Literal["normal", "uniform", "truncated_normal"]
 Function = Callable[[Tensor], Tensor]
@@ -79,9 +82,8 @@ def _activation(name: str, value: Any) -> None:
     if not callable(value):
         # One kind of error for all that a reader may get wrong, hence no TypeError.
         raise ValueError(f"{name}: expected a function of a tensor, got {value!r}")  # noqa: TRY004
-    probe = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
-    result = value(probe)
-    if not isinstance(result, Tensor) or result.shape != probe.shape:
+    result = value(_KINKS.clone())  # some change their argument
+    if not isinstance(result, Tensor) or result.shape != _KINKS.shape:
         raise ValueError(f"{name}: expected a function that answers each element with a number")
 
 
@@ -96,7 +98,7 @@ def _bounds(arguments: dict[str, Any]) -> None:
     for name, bound in (("a", a), ("b", b)):
         if isinstance(bound, bool) or not isinstance(bound, Real) or math.isnan(bound):
             raise ValueError(f"{name}: expected a number, got {bound!r}")
-    if not (a < b and a < math.inf and b > -math.inf):
+    if not a < b:
         raise ValueError(f"a and b: expected bounds a < b, got a={a!r}, b={b!r}")
 
 
@@ -190,16 +192,17 @@ def orthogonal_(
     Raises:
         ValueError: for fewer than two dimensions, a size 0, integers, or a negative gain.
 
-    Source: Stewart (1980), section 3, for the reflections; Mezzadri (2007) for the signs.
+    Source: Stewart (1980), theorem 3.3, for the reflections; Mezzadri (2007) for the signs.
     """
     matrix = w.flatten(1)
     long, short = max(matrix.shape), min(matrix.shape)
     dtype = torch.promote_types(w.dtype, torch.float32)
     x = torch.empty(long, short, dtype=dtype, device=w.device).normal_(generator=generator).tril_()
     first = x.diagonal().add_(1e-18)  # in float32 a draw is 0 now and then, and 0/0 to be avoided
-    r = -torch.copysign(torch.linalg.vector_norm(x, dim=0), first)
-    q = torch.linalg.householder_product(x / (first - r), (r - first) / r) * r.sign() * gain
-    return w.copy_((q if matrix.shape == q.shape else q.mT).reshape(w.shape))
+    r = torch.linalg.vector_norm(x, dim=0).copysign_(-first)  # the diagonal of R
+    tau = 1 - first / r
+    q = torch.linalg.householder_product(x.div_(first - r), tau).mul_(gain * r.sign())
+    return w.copy_((q if matrix.shape == q.shape else q.mT).view(w.shape))
 
 
 def _groups_divide(arguments: dict[str, Any]) -> None:
@@ -262,7 +265,7 @@ def variance_scaling_(
         ValueError: for fewer than two dimensions, a size 0, integers, an unknown mode or
             distribution, a negative gain, or groups that don't divide the first size.
 
-    Source: He et al. (2015), equations 10 and 14; Glorot and Bengio (2010), equation 16.
+    Source: He et al. (2015); for the mean of both fans Glorot and Bengio (2010).
     """
     fan_in, fan_out = fans(w.shape, groups=groups, transposed=transposed)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
@@ -334,7 +337,7 @@ def moment_map(fn: Function, sigma_w2: Real, q: Real) -> tuple[float, float]:
     Raises:
         ValueError: for something that isn't such a function, or a negative number.
 
-    Source: Poole et al. (2016), equation 3; Schoenholz et al. (2017), equation 5.
+    Source: Poole et al. (2016) for q', Schoenholz et al. (2017) for chi.
     """
     y, weight = _normal_nodes(math.sqrt(q))
     slope = torch.func.grad(lambda y: fn(y).sum())(y)
@@ -380,7 +383,7 @@ def _probabilities(name: str, value: Any) -> None:
     if value.ndim == 0 or value.shape[-1] == 0:
         raise ValueError(f"{name}: expected shape (..., n) with n > 0, got {tuple(value.shape)}")
     if checks_values():
-        total = value.detach().sum(-1, dtype=torch.float64)
+        total = value.sum(-1, dtype=torch.float64)
         slack = 4 * torch.finfo(value.dtype).eps + 1e-6
         if not ((value >= 0).all() and ((total - 1).abs() <= slack).all()):
             raise ValueError(f"{name}: expected probabilities, at least 0 and adding up to 1")
@@ -426,7 +429,7 @@ def deepnorm_constants(layers: int, optimizer: str = "sgd") -> tuple[float, floa
     Raises:
         ValueError: for layers below 1, or an unknown optimizer.
 
-    Source: Wang et al. (2022), equation 2 and table 1; Su (2022) for the exponents.
+    Source: Wang et al. (2022); Su (2022) for the exponent of each optimizer.
     """
     p = {"sgd": 1 / 4, "adam": 1 / 2}[optimizer]
     return (2 * layers) ** p, (8 * layers) ** -p
@@ -447,7 +450,7 @@ def fixup_scale(branches: int, layers_per_branch: int) -> float:
     Raises:
         ValueError: for branches below 1, or layers per branch below 2.
 
-    Source: Zhang, Dauphin and Ma (2019), section 3.
+    Source: Zhang, Dauphin and Ma (2019).
     """
     return branches ** (-1 / (2 * layers_per_branch - 2))
 
@@ -501,7 +504,7 @@ def mup_groups(model: nn.Module, base_width: int, lr: Real) -> list[dict[str, An
             in linear and embedding layers, or with shared ones; a width or a rate that isn't
             above 0.
 
-    Source: Yang et al. (2022), table 3.
+    Source: Yang et al. (2022), for Adam.
     """
     inputs, inner = _layers(model)
     first = inputs[0]
@@ -574,3 +577,106 @@ def _linear_outputs(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> di
     for hook in hooks:
         hook.remove()
     return outputs
+
+
+def _examples(name: str, value: Any) -> None:
+    """Refuse what is not a pair of a table of numbers and a column of classes."""
+    pair = value if isinstance(value, tuple | list) and len(value) == 2 else (None, None)
+    inputs, classes = pair
+    if not (isinstance(inputs, Tensor) and isinstance(classes, Tensor)):
+        raise ValueError(f"{name}: expected two tensors, (inputs, classes)")  # noqa: TRY004
+    if inputs.ndim != 2 or classes.shape != inputs.shape[:1] or not inputs.numel():
+        raise ValueError(
+            f"{name}: expected shapes (rows, features) and (rows,), not empty, got "
+            f"{tuple(inputs.shape)} and {tuple(classes.shape)}"
+        )
+    if classes.dtype != torch.int64:
+        raise ValueError(f"{name}: expected classes of dtype torch.int64, got {classes.dtype}")
+
+
+def _rates(name: str, value: Any) -> None:
+    if not isinstance(value, Sequence) or len(value) == 0:
+        raise ValueError(f"{name}: expected a sequence of learning rates, got {value!r}")
+    for rate in value:
+        _positive(name, rate)
+
+
+@validated(data=_examples, widths=_widths, rates=_rates, steps=count, batch_size=count)
+def width_sweep(
+    data: Sequence[Tensor],
+    widths: Sequence[int],
+    rates: Sequence[Real],
+    *,
+    steps: int,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Float[Tensor, "2 {len(widths)} {len(rates)}"]:
+    """Return the losses that Adam reaches at several widths and rates, without and with μP.
+
+    A ReLU network features → width → width → classes starts from normal weights of He's variance,
+    a readout of gain 1, and biases of 0. With μP (initialization-mup), whose base is the first
+    width, it has the rates of `mup_groups`, and the readout's standard deviation falls as one over
+    the width. At the first width both are the same. Everything happens on the device of the data.
+
+    Shapes: inputs `(rows, features)`, of any real dtype, and classes `(rows,)`, of int64; to
+    `(2, widths, rates)`, first without μP.
+
+    Args:
+        data: inputs and classes.
+        widths: which to try; the first is μP's base width.
+        rates: which learning rates to try.
+        steps: number of updates.
+        batch_size: rows in each, drawn with replacement.
+        seed: of the weights and the batches; the batches are the same for all.
+
+    Returns:
+        The mean loss of the last tenth of the steps, infinity where training diverged.
+
+    Raises:
+        ValueError: for data of other shapes or dtypes, no widths or no rates, or such, a number of
+            steps or a batch size that isn't above 0.
+    """
+    run = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    losses = [
+        _last_losses(data, width, rate, base_width, **run)
+        for base_width, width, rate in itertools.product((None, widths[0]), widths, rates)
+    ]
+    return torch.stack(losses).nan_to_num(nan=torch.inf).view(2, len(widths), len(rates)).cpu()
+
+
+def _last_losses(
+    data: Sequence[Tensor],
+    width: int,
+    lr: Real,
+    base_width: int | None,
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> Tensor:
+    """Train one network of the sweep, with μP if there is a base width."""
+    inputs, classes = data
+    device = inputs.device
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def layer(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
+        linear = skip_init(nn.Linear, fan_in, fan_out, device=device)
+        variance_scaling_(linear.weight, gain=gain, generator=generator)
+        nn.init.zeros_(linear.bias)
+        return linear
+
+    order = torch.randint(len(classes), (steps, batch_size), generator=generator, device=device)
+    readout = 1.0 if base_width is None else math.sqrt(base_width / width)
+    hidden = [layer(before, width, math.sqrt(2)) for before in (inputs.shape[1], width)]
+    relu, last = nn.ReLU(), layer(width, classes.max().item() + 1, readout)
+    model = nn.Sequential(hidden[0], relu, hidden[1], relu, last)
+    weights = mup_groups(model, base_width, lr) if base_width else model.parameters()
+    descent = Adam(weights, lr=lr)
+    losses = []
+    for rows in order:
+        loss = cross_entropy(model(inputs[rows].float()), classes[rows])
+        descent.zero_grad()
+        loss.backward()
+        descent.step()
+        losses.append(loss.detach())
+    return torch.stack(losses[-max(1, steps // 10) :]).mean()
