@@ -319,7 +319,8 @@ function render({ model, el }) {
   const bars = shape("g");
   const one = shape("path", { class: "xp-one" });
   const theory = shape("path", { class: "xp-theory" });
-  chart.content.append(bars, one, theory);
+  const halo = shape("path", { class: "xp-halo" }); // on the bars, the lines would be hard to see
+  chart.content.append(bars, halo, one, theory);
   const answersRow = shape("g", { class: "xp-answers" });
   chart.front.append(answersRow);
   const sortable = element("div", { class: "xp-frame xp-sortable" }, chart.node);
@@ -519,8 +520,10 @@ function render({ model, el }) {
       }),
     );
     const steps = now.line.flatMap((level, i) => [[i, level], [i + 1, level]]);
-    set(theory, { d: chart.path(steps), "data-levels": JSON.stringify(now.line) });
-    set(one, { d: chart.path([[0, 1], [slots, 1]]) });
+    const lines = [chart.path(steps), chart.path([[0, 1], [slots, 1]])];
+    set(theory, { d: lines[0], "data-levels": JSON.stringify(now.line) });
+    set(one, { d: lines[1] });
+    set(halo, { d: lines.join("") });
     const y = chart.size[1] + 31;
     answersRow.replaceChildren(
       shape("text", { x: -6, y: y - 16, class: "xp-row-name" }, "asked"),
