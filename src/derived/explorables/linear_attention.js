@@ -166,8 +166,8 @@ const PRESETS = {
   "too many pairs": { dim: 4, order: LETTERS, places: {} },
   "room to spare": { dim: 32, order: "ABCDEF", places: {} },
 };
-const ACROSS = 2.9; // what the stage shows, in lengths of a key
-const DOWN = 2.175;
+const ACROSS = 3; // what the stage shows, in lengths of a key
+const DOWN = 2.25;
 const CHART = { height: 218, left: 50, right: 4, top: 12, bottom: 58 };
 const TOPS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]; // of the error’s axis
 const FEWEST_SLOTS = 6; // so that one pair's bar is not as wide as the chart
