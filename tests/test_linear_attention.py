@@ -1211,6 +1211,10 @@ ERRORS = [
         lambda: segsum(decays(4)),
         r"^log_decay: expected logarithms .* got 0\.\d+\. For a decay g pass",
     ),
+    (
+        lambda: segsum(torch.tensor([0.0, 0.5])),
+        r"^log_decay: expected logarithms .* got 0\.5\. For a decay g pass g\.log\(\)",
+    ),
     (lambda: segsum(torch.tensor([-1.0, math.nan])), r"^log_decay: expected logarithms .* got nan"),
     (
         lambda: segsum(torch.tensor([-1])),
@@ -1289,6 +1293,8 @@ def test_steps_that_enlarge_an_error_are_warned_of(function):
     unit = normalize(K, dim=-1)
     with pytest.warns(UserWarning, match=r"beta: a step is stable for 0 <= .* got 2\.1 to 2\.1"):
         function(2.1 * BETA, unit)
+    with pytest.warns(UserWarning, match=r"got 4 to 4, and the state may grow"):
+        function(BETA, 2 * unit)  # it is the step times the square of the key that counts
     with pytest.warns(UserWarning, match=r"got -0\.1 to -0\.1"):
         function(-0.1 * BETA, unit)
     one = BETA.clone()

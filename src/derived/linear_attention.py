@@ -41,6 +41,7 @@ Kind = Literal[FeatureMap, "softmax"]
 RandomFeatures = Literal["positive", "trigonometric"]
 Rule = Literal["hebb", "delta", "least_squares"]
 
+_LENGTH = 2  # which dimension it is
 _CHUNK = 64  # tokens at a time: a speed, not a value
 _ROUNDING = 1e-5  # the square of a unit key is 1 up to this
 
@@ -127,13 +128,13 @@ def _related(arguments: dict[str, Any]) -> None:
     if len(set(dtypes)) > 1:
         raise ValueError("q, k and v: expected one dtype, got {}, {} and {}".format(*dtypes))
     _same(arguments, "q", "k", what="batch, heads and dim", dims=[0, 1, 3])
-    _same(arguments, "k", "v", what="batch, heads and length", dims=[0, 1, 2])
+    _same(arguments, "k", "v", what="batch, heads and length", dims=[0, 1, _LENGTH])
 
 
 def _side_by_side(arguments: dict[str, Any]) -> None:
     """Refuse queries, keys and values that can't be walked through together."""
     _related(arguments)
-    _same(arguments, "q", "k", what="length", dims=[2])
+    _same(arguments, "q", "k", what="length", dims=[_LENGTH])
 
 
 def _one_a_token(name: str, *, or_channel: bool = False) -> Callable[[dict[str, Any]], None]:
@@ -202,7 +203,7 @@ def _meaningful(arguments: dict[str, Any]) -> None:
     _related(arguments)
     kind, causal = arguments["kind"], arguments["causal"]
     if causal or kind == "cosformer":
-        _same(arguments, "q", "k", what="length", dims=[2])
+        _same(arguments, "q", "k", what="length", dims=[_LENGTH])
     if causal and kind == "softmax":
         raise ValueError(
             "kind and causal: expected a kind that sees no later key, got kind='softmax', which is "
@@ -334,11 +335,11 @@ def linear_attention(
     """
     if causal:
         features = (_feature_chunks(x, kind) for x in (q, k))
-        values = (_with_one(V, normalize) for V in v.split(_CHUNK, 2))
+        values = (_with_one(V, normalize) for V in v.split(_CHUNK, _LENGTH))
         outputs = _chunks(zip(*features, values, strict=True))
         return _joined((_normalized(out, normalize) for out in outputs), v)
     if kind == "softmax":
-        q, k = q.softmax(-1), k.softmax(-2)
+        q, k = q.softmax(-1), k.softmax(_LENGTH)
     else:
         q, k = _feature_map(q, kind), _feature_map(k, kind)
     return _normalized(q @ (k.mT @ _with_one(v, normalize)), normalize)
@@ -411,7 +412,7 @@ def recurrent(
     if log_decay is not None and log_decay.ndim == 3:
         log_decay = log_decay[..., None]
     outputs = [v[:, :, :0].to(work)]
-    for t in range(k.shape[2]):
+    for t in range(k.shape[_LENGTH]):
         query, key, value = (x[:, :, t, None].to(work) for x in (q, k, v))  # rows
         if log_decay is not None:
             state = log_decay[:, :, t, :, None].to(work).exp() * state
@@ -419,7 +420,7 @@ def recurrent(
             value = beta[:, :, t, None, None].to(work) * (value - key @ state)
         state = state + key.mT * value
         outputs.append(scale * query @ state)
-    return torch.cat(outputs, 2).to(v.dtype), state
+    return torch.cat(outputs, _LENGTH).to(v.dtype), state
 
 
 @validated(
@@ -459,11 +460,11 @@ def chunked(
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, logarithms above 0.
     """
-    parts = zip(*[x.split(chunk, 2) for x in (q, k, v)], strict=True)
+    parts = zip(*[x.split(chunk, _LENGTH) for x in (q, k, v)], strict=True)
     if log_decay is None:
         outputs = _chunks(parts)
     else:
-        outputs = _decaying_chunks(parts, log_decay.split(chunk, 2))
+        outputs = _decaying_chunks(parts, log_decay.split(chunk, _LENGTH))
     return _joined((scale * out for out in outputs), v)
 
 
@@ -499,7 +500,7 @@ def delta_rule(
     Args, errors and the warning as for `recurrent` and `chunked`.
     Source: Yang et al. (2024).
     """
-    parts = zip(*[x.split(chunk, 2) for x in (q, k, v, beta[..., None])], strict=True)
+    parts = zip(*[x.split(chunk, _LENGTH) for x in (q, k, v, beta[..., None])], strict=True)
     return _joined((scale * out for out in _delta_chunks(parts)), v)
 
 
@@ -528,7 +529,7 @@ def recall_error(
         return torch.full((pairs,), max(0, 1 - dim / pairs), dtype=torch.float64)
     write, erase = (beta, beta) if rule == "delta" else (1, 0)
     # The means of |S^T k|^2 and v^T S^T k for each pair, and of |S|^2, written pair by pair.
-    square, signal = torch.zeros(2, pairs, dtype=torch.float64)
+    square, signal = torch.empty(2, pairs, dtype=torch.float64)
     norm = 0.0
     for t in range(pairs):
         norm *= decay**2
@@ -565,8 +566,8 @@ def _feature_chunks(x: Tensor, kind: FeatureMap) -> Iterable[Tensor]:
     Only those that depend on the position are made all at once.
     """
     if kind == "cosformer":
-        return _feature_map(x, kind).split(_CHUNK, 2)
-    return (_feature_map(part, kind) for part in x.split(_CHUNK, 2))
+        return _feature_map(x, kind).split(_CHUNK, _LENGTH)
+    return (_feature_map(part, kind) for part in x.split(_CHUNK, _LENGTH))
 
 
 def _with_one(v: Tensor, normalize: bool) -> Tensor:
@@ -623,9 +624,9 @@ def _joined(outputs: Iterator[Tensor], v: Tensor) -> Tensor:
     """Return the outputs of all chunks as one tensor like v, needing memory for little else."""
     first = next(outputs)
     if first.requires_grad:
-        return torch.cat([first, *outputs], 2).to(v.dtype)
+        return torch.cat([first, *outputs], _LENGTH).to(v.dtype)
     out = torch.empty_like(v)
-    blocks = out.split(first.shape[2], 2)
+    blocks = out.split(first.shape[_LENGTH], _LENGTH)
     for block, output in zip(blocks, itertools.chain([first], outputs), strict=True):
         block.copy_(output)
     return out

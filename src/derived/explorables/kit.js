@@ -442,7 +442,7 @@ export function plane({ height, left = 40, right = 8, top = 8, bottom = 38 }) {
     },
     fit(width, x, y) {
       axes.splice(0, 2, x, y);
-      size[0] = width - left - right;
+      size[0] = Math.max(width - left - right, 0);
       set(node, { width, viewBox: `0 0 ${width} ${height}` });
       set(content, { width: size[0], height: size[1] });
       grid.replaceChildren(across(size[0] / 2, height - 6, x.title));

@@ -166,8 +166,8 @@ const PRESETS = {
   "too many pairs": { dim: 4, order: LETTERS, places: {} },
   "room to spare": { dim: 32, order: "ABCDEF", places: {} },
 };
-const ACROSS = 2.9; // what the stage shows, in lengths of a key
-const DOWN = 2.175;
+const ACROSS = 3; // what the stage shows, in lengths of a key
+const DOWN = 2.25;
 const CHART = { height: 218, left: 50, right: 4, top: 12, bottom: 58 };
 const TOPS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]; // of the error’s axis
 const FEWEST_SLOTS = 6; // so that one pair's bar is not as wide as the chart
@@ -319,7 +319,8 @@ function render({ model, el }) {
   const bars = shape("g");
   const one = shape("path", { class: "xp-one" });
   const theory = shape("path", { class: "xp-theory" });
-  chart.content.append(bars, one, theory);
+  const halo = shape("path", { class: "xp-halo" }); // on the bars, the lines would be hard to see
+  chart.content.append(bars, halo, one, theory);
   const answersRow = shape("g", { class: "xp-answers" });
   chart.front.append(answersRow);
   const sortable = element("div", { class: "xp-frame xp-sortable" }, chart.node);
@@ -519,8 +520,10 @@ function render({ model, el }) {
       }),
     );
     const steps = now.line.flatMap((level, i) => [[i, level], [i + 1, level]]);
-    set(theory, { d: chart.path(steps), "data-levels": JSON.stringify(now.line) });
-    set(one, { d: chart.path([[0, 1], [slots, 1]]) });
+    const lines = [chart.path(steps), chart.path([[0, 1], [slots, 1]])];
+    set(theory, { d: lines[0], "data-levels": JSON.stringify(now.line) });
+    set(one, { d: lines[1] });
+    set(halo, { d: lines.join("") });
     const y = chart.size[1] + 31;
     answersRow.replaceChildren(
       shape("text", { x: -6, y: y - 16, class: "xp-row-name" }, "asked"),
