@@ -1,6 +1,7 @@
 """Figures: their look, their words, their numbers, and what the book's pages make of them."""
 
 import base64
+import io
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from bs4 import BeautifulSoup
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from nbformat import v4, write
+from PIL import Image
 
 from bookkit.figures import tables
 from derived import figures
@@ -103,6 +105,18 @@ def test_show_gives_one_output_with_picture_summary_and_words(shown):
         "series    drawn as  n  x       y       mean  values",
         "position  line      2  0 to 1  0 to 1  0.5   0, 1",
     ]
+
+
+def test_a_drawing_is_stored_in_few_colors_that_no_one_can_tell_from_all(shown):
+    figures.show(line(), caption="It moves.", alt=ALT)
+    figures.show(line(), caption="It moves.", alt=ALT, photo=True)  # a photo is stored as it is
+    stored, exact = (
+        Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) for data, _ in shown
+    )
+    assert (stored.mode, exact.mode) == ("P", "RGBA")
+    difference = np.subtract(stored.convert("RGB"), exact.convert("RGB"), dtype=int)
+    assert abs(difference).max() <= 16  # of 255
+    assert len(shown[0][0]["image/png"]) < len(shown[1][0]["image/png"]) / 2
 
 
 def test_the_same_figure_gives_the_same_bytes(shown):
