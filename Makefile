@@ -64,7 +64,7 @@ gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
 	$(BIN)/python -m bookkit.gpu $(CHAPTERS)
 
 mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
-	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c || exit 1; done
+	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept
