@@ -474,7 +474,8 @@ def _relative_loss(
         return 1 - _pair(_scaled(a, ratio), _scaled(b, ratio)).j
 
     # iou-alpha, iou-mpdiou, iou-focal-eiou
-    j = _pair(a, b).j
+    pair = _pair(a, b)
+    j = pair.j
     if kind == "alpha_iou":
         return 1 - j**alpha
     if kind == "mpdiou":
@@ -487,7 +488,7 @@ def _relative_loss(
         return focus * eiou_loss
 
     # iou-wiou; the definition holds c2 constant
-    pair, (delta_x, delta_y) = _pair(a, b), _offset(a, b)
+    delta_x, delta_y = _offset(a, b)
     hull_width, hull_height = pair.hull
     rho2 = delta_x**2 + delta_y**2
     if kind == "wiou":
