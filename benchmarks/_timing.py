@@ -1,10 +1,17 @@
 """Interleaved timing: each round runs every candidate once, so that noise hits all alike."""
 
+import datetime
+import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["interleaved", "ratio"]
+import torch
+
+__all__ = ["conditions", "interleaved", "ratio", "store"]
 
 
 def interleaved(candidates: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, list]:
@@ -25,3 +32,21 @@ def ratio(reference: list[float], candidate: list[float]) -> tuple[float, float,
     ratios = [slow / fast for slow, fast in zip(reference, candidate, strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4)
     return median, low, high
+
+
+def conditions(rounds: int) -> dict:
+    """Return when, with what and on what was measured, to stand before the results."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread",
+        "rounds": rounds,
+    }
+
+
+def store(name: str, record: dict) -> None:
+    """Write a record with numbers of four digits, which is more than a run repeats."""
+    rounded = json.loads(json.dumps(record), parse_float=lambda text: float(f"{float(text):.4g}"))
+    path = Path(__file__).parents[1] / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")

@@ -8,15 +8,10 @@ values are on, as by default. Writes benchmarks/results/initialization.json.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
-from pathlib import Path
 
 import torch
-from _timing import interleaved, ratio
+from _timing import conditions, interleaved, ratio, store
 from scipy.stats import kstest, truncnorm
 from torch import Tensor, nn
 
@@ -95,17 +90,8 @@ def main() -> None:
         )
     spread = trunc_normal_(torch.empty(2**22), STD).double().std().item() / STD - 1
     print(f"std of 4 M weights over the std asked for, less 1: {spread:.1e}")
-    record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread",
-        "rounds": rounds,
-        "std_error_of_4M": spread,
-        "results": results,
-    }
-    path = Path(__file__).parent / "results" / "initialization.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = conditions(rounds) | {"std_error_of_4M": spread, "results": results}
+    store("benchmarks/results/initialization.json", record)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,15 @@ shapely, and pycocotools. One thread; checks of values are on, as by default. Wr
 
 import argparse
 import contextlib
-import datetime
 import io
-import json
-import os
-import platform
 import statistics
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy
 import shapely
 import torch
-from _timing import interleaved, ratio
+from _timing import conditions, interleaved, ratio, store
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -216,16 +211,8 @@ def main() -> None:
             f"{name:40} {medians['others']:12.2f} {medians['derived']:14.2f}"
             f"   {faster:6.2f} ({low:.2f} to {high:.2f})"
         )
-    record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread",
-        "rounds": rounds,
-        "results": results,
-    }
-    path = Path(__file__).parent / "results" / "iou.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = conditions(rounds) | {"results": results}
+    store("benchmarks/results/iou.json", record)
 
 
 if __name__ == "__main__":

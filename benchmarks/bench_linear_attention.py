@@ -14,18 +14,13 @@ chapters/recorded/linear_attention_times.json.
 """
 
 import argparse
-import datetime
 import itertools
-import json
-import os
-import platform
 import statistics
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from _timing import interleaved, ratio
+from _timing import conditions, interleaved, ratio, store
 from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
@@ -159,12 +154,7 @@ def main() -> None:
         target = f"   at most {MEMORY} is aimed at" if name == "chunked" else ""
         print(f"memory, {LENGTHS[-1]} tokens: {name:16} {memory[name]:.3f} x the output{target}")
 
-    machine = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread",
-        "rounds": rounds,
-    }
+    machine = conditions(rounds)
     results = {"forward": forward, "both": both, "decode": steps, "memory": memory}
     store("benchmarks/results/linear_attention.json", machine | {"results": results})
     drawn = {
@@ -181,14 +171,6 @@ def main() -> None:
         ],
     }
     store("chapters/recorded/linear_attention_times.json", drawn)
-
-
-def store(name: str, record: dict) -> None:
-    """Write a record with numbers of four digits, which is more than a run repeats."""
-    rounded = json.loads(json.dumps(record), parse_float=lambda text: float(f"{float(text):.4g}"))
-    path = Path(__file__).parents[1] / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
