@@ -1,6 +1,8 @@
 """One thread, fixed hypothesis settings, shapes checked in every call of `derived`, and a browser."""
 
+import gc
 import os
+import sys
 
 import pytest
 import torch
@@ -14,6 +16,17 @@ install_import_hook("derived", "beartype.beartype")
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.load_profile("ci")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _earlier_sphinx_applications_hold_no_listeners():
+    """sphinx-external-toc goes through all objects in memory and takes from a new application the
+    listeners of every collector that it finds, by numbers; in an earlier application's collector
+    these are the numbers of others."""
+    if toctree := sys.modules.get("sphinx.environment.collectors.toctree"):
+        for thing in gc.get_objects():
+            if issubclass(type(thing), toctree.TocTreeCollector):
+                thing.listener_ids = None
 
 
 @pytest.fixture(scope="module")

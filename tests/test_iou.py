@@ -664,6 +664,18 @@ def test_the_default_parameters_of_the_relatives():
     assert torch.equal(slope[0], slope[1]) and not torch.allclose(slope[0], slope[2])
 
 
+def test_the_least_parameters_that_are_allowed():
+    a, b = random_boxes(9, 44, extent=2), random_boxes(9, 45, extent=2)
+    assert torch.equal(box_loss(a, b, "alpha_iou", alpha=1), box_loss(a, b, "iou"))
+    apart = iou(a, b) == 0
+    weighed = box_loss(a, b, "focal_eiou", gamma=0, reduction="none")
+    plain = box_loss(a, b, "eiou", reduction="none")
+    torch.testing.assert_close(weighed, plain.masked_fill(apart, 0))
+    assert box_loss(a, a, "inner_iou", ratio=0.01) == 0
+    share = box_loss(a / 100, b / 100, "mpdiou", image_size=(0.2, 0.15))
+    assert share.item() == pytest.approx(box_loss(a, b, "mpdiou", image_size=(20, 15)).item())
+
+
 def test_integer_boxes_and_integer_parameters():
     a, b = torch.tensor([[0, 0, 4, 2]]), torch.tensor([[1, 0, 5, 3]])
     for kind in RELATIVES:
@@ -1098,6 +1110,26 @@ def test_pairs_without_union_or_hull_have_no_gradient_there():
         assert not any(g.any() for g in gradient(lambda a, b, k=kind: box_loss(a, b, k), a, b))
     point = gradient(lambda a: ciou(a, boxes(SOLID)) - diou(a, boxes(SOLID)), boxes(POINT))
     assert not point.any()
+
+
+ends = st.floats(-(2.0**99), 2.0**99, width=32) | st.integers(-3, 3).map(float)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(st.lists(st.tuples(*[ends] * 4), min_size=1, max_size=9))
+def test_with_a_gradient_the_overlap_has_the_same_bits(dtype, rows):
+    """And its gradient is that of `minimum` and `maximum`, also where ends are equal."""
+    interval = torch.tensor(rows, dtype=dtype).view(-1, 2, 2).sort(-1).values.flatten(1)
+    a1, a2, b1, b2 = interval.unbind(-1)
+
+    def plain(a1, a2, b1, b2):
+        return torch.minimum(a2, b2) - torch.maximum(a1, b1)
+
+    leaves = [end.clone().requires_grad_() for end in (a1, a2, b1, b2)]
+    assert torch.equal(derived.iou._overlap(*leaves), plain(a1, a2, b1, b2))
+    assert torch.equal(derived.iou._overlap(a1, a2, b1, b2), plain(a1, a2, b1, b2))
+    own, expected = (grad(f(*leaves).sum(), leaves) for f in (derived.iou._overlap, plain))
+    assert all(map(torch.equal, own, expected))
 
 
 # Shapes, empty lists, reductions

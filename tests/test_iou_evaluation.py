@@ -165,6 +165,29 @@ def test_inputs_on_which_other_implementations_are_reported_to_fail(a, b, report
         assert abs(J - right) < 3e-6 < abs(J - reported)
 
 
+def test_the_shoelace_formula_loses_nothing_far_from_the_origin():
+    triangle = turned((0, 0), (4, 0), (0, 3), dtype=torch.float32)
+    for shift in ((2**22, 0), (0, 2**22), (-(2**22), 2**22)):
+        x, y = (triangle + torch.tensor(shift)).unbind(-1)
+        assert derived.iou._shoelace(x, y) == 6
+
+
+def test_a_polygon_that_crosses_a_line_six_times_is_cut_without_an_error():
+    """No box gives one, but rounding might; what doesn't fit is left out."""
+    x, y = turned((0, 0), (2, 0), (0, 1), (2, 1), (0, 2), (2, 2)).unbind(-1)
+    x, y = derived.iou._cut(x, y, turned((1,))[0])
+    assert x.shape == y.shape == (8,) and x.max() <= 1
+
+
+def test_a_length_has_no_gradient_at_the_origin_only():
+    x, y = turned((0, 3, 0, 3), (0, 0, 4, 4)).requires_grad_().unbind()
+    length = derived.iou._hypot(x, y)
+    assert length.tolist() == [0, 3, 4, 5]
+    along_x, along_y = grad(length.sum(), (x, y))
+    assert along_x.tolist() == pytest.approx([0, 1, 0, 0.6])
+    assert along_y.tolist() == pytest.approx([0, 0, 1, 0.8])
+
+
 def test_which_way_the_angle_turns_matters():
     """Disjoint if the angle runs from x toward y; overlapping by a third if it runs back."""
     a = turned((1010.5, 860.000122, 12.206555, 48.826225, 55.00798 * DEGREES))
@@ -334,6 +357,7 @@ def test_the_divergence_keeps_its_value_when_both_boxes_are_scaled():
             "a[0] = (0.0, 0.0, 1.0, 0.0, 0.0): expected (center x, center y, width, height, angle in "
             + "radians), finite and with sizes of more than 0",
         ),
+        (lambda: kld(turned((0, 0, 1, 1, 0)), turned((0, 0, 0, 1, 0))), "b[0] = (0.0, 0.0, 0.0, "),
         (
             lambda: rotated_iou(random_turned(3, 0), random_turned(2, 0)),
             "a and b: expected shapes that",
@@ -514,6 +538,12 @@ def test_average_precision_of_short_lists():
     assert average_precision(tied[0], tied[1].flip(0), 1).item() == 0.5
 
 
+def test_of_many_equal_scores_the_earlier_detections_come_first():
+    hits = torch.rand(200, generator=torch.Generator().manual_seed(0)) < 0.5
+    in_order = average_precision(torch.arange(200).flip(0), hits, 150)
+    assert average_precision(torch.ones(200), hits, 150) == in_order
+
+
 FIGURES = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
 FIGURES += ["AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
@@ -589,6 +619,66 @@ def test_the_evaluation_against_pycocotools(seed):
     peer = by_pycocotools(detections, targets)
     assert list(own.values()) == pytest.approx(peer, abs=1e-9, nan_ok=True)
     assert 0.01 < own["AP"] < own["AP50"] < 0.95
+
+
+def assert_agrees(detections, targets):
+    own = coco_map(detections, targets)
+    peer = by_pycocotools(detections, targets)
+    assert list(own.values()) == pytest.approx(peer, abs=1e-9, nan_ok=True)
+    return own
+
+
+def test_the_evaluation_in_several_blocks(monkeypatch):
+    monkeypatch.setattr("derived.iou._MATCH_BLOCK", 4)
+    assert_agrees(*random_images(8, crowd=0.2))
+
+
+def test_more_than_a_hundred_objects_and_detections_of_a_class():
+    """All count as objects, but only 100 detections; the 101st would find one more."""
+    corner = 20.0 * torch.cartesian_prod(torch.arange(12), torch.arange(10)).double()
+    boxes = torch.cat([corner, corner + 10], 1)
+    none = torch.zeros(120, dtype=torch.long)
+    target = {"boxes": boxes, "labels": none, "area": none + 100.0, "crowd": none > 0}
+    found = {"boxes": boxes[:101], "labels": none[:101], "scores": torch.arange(101, 0, -1) / 128}
+    own = assert_agrees([found], [target])
+    assert own["AR100"] == pytest.approx(100 / 120) and own["AP"] == pytest.approx(84 / 101)
+
+
+def test_objects_and_detections_on_the_bounds_of_the_ranges_of_area():
+    sides = turned((0, 5), (0.5, 1), (32, 32), (96, 96), (1e5, 1e5), (1e5, 1e5 + 1))
+    areas = turned((0, 0.5, 32**2, 96**2, 1e10, 1e10 + 0.5))[0]
+    low = turned(*[(3e5 * i, 0) for i in range(6)])
+    boxes = torch.cat([low, low + sides.clamp(min=0.5)], 1)
+    labels = torch.arange(6)
+    target = {"boxes": boxes, "labels": labels, "area": areas, "crowd": labels < 0}
+    hit = {"boxes": boxes, "labels": labels, "scores": torch.full((6,), 0.5)}
+    missed = torch.cat([low, low + sides], 1) + 2e5
+    miss = {"boxes": missed, "labels": labels, "scores": torch.full((6,), 0.75)}
+    both = {name: torch.cat([miss[name], hit[name]]) for name in hit}
+    assert_agrees([both], [target])
+    for i in range(6):  # one class at a time: its objects count, or there are none
+        one = labels == i
+        single = [
+            {name: column[one] for name, column in image.items()} for image in (miss, hit, target)
+        ]
+        both = {name: torch.cat([single[0][name], single[1][name]]) for name in hit}
+        assert_agrees([both], [single[2]])
+
+
+@pytest.mark.parametrize("crowd", [True, False])
+def test_an_object_that_counts_comes_before_a_better_one_that_does_not(crowd):
+    """The box has J = 0.6 with the one; all of it is in the other, a crowd or of another size."""
+    boxes = turned((0, 0, 60, 10), (0, 0, 100, 10), (0, 0, 100, 10.5))
+    target = {
+        "boxes": boxes[[0, 2]],
+        "labels": torch.tensor([0, 0]),
+        "area": turned((600, 600 if crowd else 2e10))[0],
+        "crowd": torch.tensor([False, crowd]),
+    }
+    found = {"boxes": boxes[[1]], "labels": torch.tensor([0]), "scores": torch.ones(1)}
+    own = assert_agrees([found], [target])
+    assert own["AP"] == pytest.approx(0.3)  # at 0.50, 0.55 and 0.60; above, it doesn't count
+    assert_agrees([found], [{name: column.flip(0) for name, column in target.items()}])
 
 
 @pytest.mark.verifies("iou-coco-ap", by="exact")

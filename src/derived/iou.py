@@ -12,8 +12,8 @@ At the edges, what the mathematics says, with a finite gradient:
 - If the union has no area, the IoU is 1 for equal boxes and 0 for others, and its gradient is 0. A
   hull without area has no empty part, boxes at one point have no distance, and a point has the
   aspect ratio of a square.
-- For identical boxes each loss is exactly 0 and its gradient is 0 up to rounding: `minimum` and
-  `maximum` split the gradient of a tie in half, which at this kink is the mean of both sides. (With
+- For identical boxes each loss is exactly 0 and its gradient is 0 up to rounding: minimum and
+  maximum split the gradient of a tie in half, which at this kink is the mean of both sides. (With
   `detach_enclosing`, GIoU keeps half the slope of the union there, and inflates a perfect box.)
 - Where SIoU's centers coincide, the angle of the line between them is that of an axis.
 - Boxes that only touch, and boxes without area, overlap as little as separated ones: the gradient
@@ -74,7 +74,7 @@ def _sized_boxes(name: str, value: object) -> None:
             f"{name}: expected floats of shape (..., 4), got {value.dtype}, {tuple(value.shape)}"
         )
     if checks_values():
-        finite, (width, height) = value.isfinite().all(-1), value.detach()[..., 2:].unbind(-1)
+        finite, (width, height) = value.isfinite().all(-1), value[..., 2:].unbind(-1)
         wrong = ~(finite & (width >= 0) & (height >= 0))
         if wrong.any():
             index = tuple(wrong.nonzero()[0].tolist())
@@ -189,11 +189,11 @@ def pairwise(
     work, result = _dtypes(a, b)
     columns = _coordinates(b, work)
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad) or a.device.type != "cpu":
-        return _similarity(kind, _coordinates(a[:, None], work), columns).to(result)
+        return _similarity(kind, _pair(_coordinates(a[:, None], work), columns)).to(result)
     matrix = a.new_empty(len(a), len(b), dtype=result)
     rows = max(1, _CPU_BLOCK // max(1, len(b)))
     for block, boxes in zip(matrix.split(rows), a[:, None].split(rows), strict=True):
-        block.copy_(_similarity(kind, _coordinates(boxes, work), columns))
+        block.copy_(_similarity(kind, _pair(_coordinates(boxes, work), columns)))
     return matrix
 
 
@@ -280,7 +280,7 @@ def box_loss(
     a, b = _coordinates(pred, work), _coordinates(target, work)
     hull = {"detach_enclosing": detach_enclosing}
     if kind in _KINDS:
-        loss = 1 - _similarity(kind, a, b, detach_alpha=detach_alpha, **hull)
+        loss = 1 - _similarity(kind, _pair(a, b), detach_alpha=detach_alpha, **hull)
     else:
         powers = {"alpha": alpha, "gamma": gamma, "detach_focus": detach_focus}
         loss = _relative_loss(kind, a, b, ratio=ratio, image_size=image_size, **powers, **hull)
@@ -377,6 +377,8 @@ def regression_descent(
 class _Pair(NamedTuple):
     """What every formula needs of two boxes."""
 
+    a: Coordinates
+    b: Coordinates
     a_width: Tensor
     a_height: Tensor
     b_width: Tensor
@@ -392,40 +394,50 @@ class _Pair(NamedTuple):
         width = self.a_width + self.b_width - self.overlap_x
         return width, self.a_height + self.b_height - self.overlap_y
 
+    @property
+    def offset(self) -> tuple[Tensor, Tensor]:
+        """The center of A minus that of B: differences first, which are exact for near boxes."""
+        (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = self.a, self.b
+        return ((ax1 - bx1) + (ax2 - bx2)) / 2, ((ay1 - by1) + (ay2 - by2)) / 2
+
 
 def _pair(a: Coordinates, b: Coordinates) -> _Pair:
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
     a_width, a_height, b_width, b_height = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
 
     # iou-intersection, iou-definition
-    overlap_x = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)
-    overlap_y = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)
+    overlap_x = _overlap(ax1, ax2, bx1, bx2)
+    overlap_y = _overlap(ay1, ay2, by1, by2)
     intersection = overlap_x.relu() * overlap_y.relu()
     union = a_width * a_height + b_width * b_height - intersection
     # 1 for equal boxes without area; in place, as PyTorch is far faster with floats than with bools
     with torch.no_grad():
-        difference = a_width + b_width - 2 * overlap_x + (a_height + b_height - 2 * overlap_y)
-        equal = (union + difference).lt_(_tiny(union))
+        difference = (a_width + b_width).sub_(overlap_x, alpha=2)
+        difference.add_((a_height + b_height).sub_(overlap_y, alpha=2))
+        equal = difference.add_(union).lt_(_tiny(union))
     j = _ratio(intersection, union) + equal
-    return _Pair(a_width, a_height, b_width, b_height, overlap_x, overlap_y, union, j)
+    return _Pair(a, b, a_width, a_height, b_width, b_height, overlap_x, overlap_y, union, j)
 
 
-def _offset(a: Coordinates, b: Coordinates) -> tuple[Tensor, Tensor]:
-    """Return the center of A minus that of B: differences first, which are exact for near boxes."""
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
-    return ((ax1 - bx1) + (ax2 - bx2)) / 2, ((ay1 - by1) + (ay2 - by2)) / 2
+def _overlap(a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor) -> Tensor:
+    """Return min(a2, b2) - max(a1, b1), what two intervals share, negative for a gap."""
+    if not any(end.requires_grad for end in (a1, a2, b1, b2)):
+        return torch.minimum(a2, b2) - torch.maximum(a1, b1)
+    # The same, to the last bit and with the same gradient, as means of weights 1, 1/2 or 0: going
+    # back through masks, as those functions do, takes several times as long.
+    return torch.lerp(b2, a2, _below(a2, b2)) - torch.lerp(a1, b1, _below(a1, b1))
+
+
+@torch.no_grad()
+def _below(a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 where a < b, 1/2 where they are equal, else 0."""
+    return (b - a).sign_().add_(1).div_(2)
 
 
 def _similarity(
-    kind: Kind,
-    a: Coordinates,
-    b: Coordinates,
-    *,
-    detach_enclosing: bool = False,
-    detach_alpha: bool = True,
+    kind: Kind, pair: _Pair, *, detach_enclosing: bool = False, detach_alpha: bool = True
 ) -> Tensor:
-    """Return the similarity of boxes given by their coordinates."""
-    pair = _pair(a, b)
+    """Return the similarity of the boxes of a pair."""
     if kind == "iou":
         return pair.j
 
@@ -436,7 +448,7 @@ def _similarity(
         return pair.j - _ratio(hull - pair.union, hull)
 
     # iou-diou
-    delta_x, delta_y = _offset(a, b)
+    delta_x, delta_y = pair.offset
     c2 = _constant(hull_width**2 + hull_height**2, detach_enclosing)
     diou = pair.j - _ratio(delta_x**2 + delta_y**2, c2)
     if kind == "diou":
@@ -482,13 +494,13 @@ def _relative_loss(
         corners2 = sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
         return 1 - j + corners2 / (image_size[0] ** 2 + image_size[1] ** 2)
     if kind == "focal_eiou":
-        eiou_loss = 1 - _similarity("eiou", a, b, detach_enclosing=detach_enclosing)
+        eiou_loss = 1 - _similarity("eiou", pair, detach_enclosing=detach_enclosing)
         # where J = 0 the power's slope is infinite, but J's is 0
         focus = _constant(j.where(j > 0, 1) ** gamma * (j > 0), detach_focus)
         return focus * eiou_loss
 
     # iou-wiou; the definition holds c2 constant
-    delta_x, delta_y = _offset(a, b)
+    delta_x, delta_y = pair.offset
     hull_width, hull_height = pair.hull
     rho2 = delta_x**2 + delta_y**2
     if kind == "wiou":
@@ -535,12 +547,13 @@ def _constant(quantity: Tensor, detach: bool) -> Tensor:
 
 def _elementwise(kind: Kind, a: Tensor, b: Tensor, **flags: bool) -> Tensor:
     work, result = _dtypes(a, b)
-    return _similarity(kind, _coordinates(a, work), _coordinates(b, work), **flags).to(result)
+    pair = _pair(_coordinates(a, work), _coordinates(b, work))
+    return _similarity(kind, pair, **flags).to(result)
 
 
 def _coordinates(boxes: Tensor, dtype: torch.dtype) -> Coordinates:
     """Return x1, y1, x2, y2, each contiguous, which makes what follows several times faster."""
-    return boxes.to(dtype).movedim(-1, 0).contiguous().unbind()
+    return tuple(column.contiguous() for column in boxes.to(dtype).unbind(-1))
 
 
 def _dtypes(*tensors: Tensor) -> tuple[torch.dtype, torch.dtype]:
@@ -561,15 +574,15 @@ def _rotated_boxes(name: str, value: object) -> None:
     if value.shape[-1:] != (5,):
         raise ValueError(f"{name}: expected shape (..., 5), got {tuple(value.shape)}")
     if checks_values():
-        size = value.detach()[..., 2:4]
-        _refuse(name, value, ~(value.isfinite().all(-1) & (size >= 0).all(-1)), "at least 0")
+        sizes = (value[..., 2:4] >= 0).all(-1)
+        _refuse(name, value, ~(value.isfinite().all(-1) & sizes), "at least 0")
 
 
 def _solid_rotated_boxes(name: str, value: object) -> None:
     """Refuse rotated boxes without area, too: their Gaussian has no density."""
     _rotated_boxes(name, value)
     if checks_values():
-        _refuse(name, value, ~(value.detach()[..., 2:4] > 0).all(-1), "more than 0")
+        _refuse(name, value, ~(value[..., 2:4] > 0).all(-1), "more than 0")
 
 
 def _refuse(name: str, boxes: Tensor, wrong: Tensor, least: str) -> None:
@@ -749,7 +762,6 @@ _AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10
 _MOST = (1, 10, 100)  # detections of a class that count in an image
 _MATCH_BLOCK = 2**12  # pairs of image and class at a time
 _NMS_BLOCK = 2**9  # boxes at a time
-_NEARLY_ONE = 1 - 1e-10  # asks no more of an overlap, as COCO's evaluation
 
 
 def _scores(name: str, value: object) -> None:
@@ -883,6 +895,7 @@ def _same_number_of_images(arguments: dict[str, Any]) -> None:
 
 
 @validated(_same_number_of_images, detections=_images, targets=_images)
+@torch.no_grad()
 def coco_map(
     detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, float]:
@@ -917,7 +930,7 @@ def coco_map(
     precision = torch.full((len(classes), len(_AREAS), len(_THRESHOLDS), 101), torch.nan).double()
     recall = torch.full((len(classes), len(_MOST), len(_AREAS), len(_THRESHOLDS)), torch.nan)
     recall = recall.double()
-    label, rank = found["group"] % max(1, len(classes)), found["rank"]
+    label, rank = found["group"] % len(classes), found["rank"]
     by_score = found["score"].argsort(descending=True, stable=True)
     for c in range(len(classes)):
         those = by_score[label[by_score] == c]
@@ -961,14 +974,14 @@ def _in_order(
 
 def _rows(number: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what counts of an image's boxes, on the CPU and in double precision."""
-    boxes = image["boxes"].detach().double().cpu()
+    boxes = image["boxes"].double().cpu()
     own_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return {
         "box": boxes,
         "label": image["labels"].long().cpu(),
         "image": torch.full((len(boxes),), number),
-        "score": image.get("scores", own_area).detach().double().cpu(),
-        "area": image.get("area", own_area).detach().double().cpu(),
+        "score": image.get("scores", own_area).double().cpu(),
+        "area": image.get("area", own_area).double().cpu(),
         "crowd": image.get("crowd", torch.zeros(len(boxes))).bool().cpu(),
     }
 
@@ -984,7 +997,7 @@ def _match(
     outside = (objects["area"] < least) | (objects["area"] > most)
     passed_over = outside | objects["crowd"]
     counted = torch.zeros(classes, len(_AREAS)).double()
-    counted.index_add_(0, objects["group"] % max(1, classes), (~passed_over).double().T)
+    counted.index_add_(0, objects["group"] % classes, (~passed_over).double().T)
 
     matched = torch.zeros(len(_AREAS), len(_THRESHOLDS), len(found["box"]), dtype=torch.bool)
     ignored = matched.clone()
@@ -1012,7 +1025,7 @@ def _match(
             shared = pair.overlap_x.relu() * pair.overlap_y.relu()
             own = _ratio(shared, pair.a_width * pair.a_height)
             overlap = torch.where(crowd[:n], own, pair.j)
-            enough = overlap >= _THRESHOLDS.clamp(max=_NEARLY_ONE)[:, None, None]
+            enough = overlap >= _THRESHOLDS[:, None, None]
             # An object that counts comes before one that doesn't, however little it overlaps.
             value = torch.where(pass_over[:, :, :n], overlap * 2.0**-20, overlap)
             value = value.where(enough & free[:, :, :n], -1)
