@@ -1,6 +1,7 @@
 """The built site in a real browser, from http:// and from disk.
 
-The site is taken from `_build/html` (or SITE_DIR) as it is. SKIP_BROWSER=1 leaves these tests out.
+The site is taken from `_build/html` (or SITE_DIR) as it is. SKIP_BROWSER=1 leaves these tests out;
+SITE_SLOWDOWN=6 tries every page with a processor six times slower: no test may depend on time.
 """
 
 import contextlib
@@ -28,11 +29,20 @@ PAGES = sorted(
     if "_static" not in path.relative_to(SITE).parts
 )
 AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf8")
+SLOWDOWN = float(os.environ.get("SITE_SLOWDOWN", "1"))
 # A policy violation is an event; a page's own scripts could miss one, this listener cannot.
 LISTEN = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.effectiveDirective}: ${event.blockedURI || event.sourceFile}`));
+window.shifts = [];
+new PerformanceObserver((list) =>
+  window.shifts.push(...list.getEntries().map(({ value, sources }) =>
+    [value, ...sources.slice(0, 3).map(({ node }) => node?.outerHTML?.slice(0, 80) ?? node?.textContent)])),
+).observe({ type: "layout-shift", buffered: true });
+window.frames_drawn = async (count) => {
+  for (let i = 0; i < count; i += 1) await new Promise(requestAnimationFrame);
+};
 """
 
 weights = pytest.StashKey[dict[str, int]]()
@@ -121,12 +131,17 @@ class Visit:
         return sum((site / path.removeprefix(prefix).lstrip("/")).stat().st_size for path in paths)
 
 
-def wait_until(true, seconds: float = 5) -> None:
+def wait_until(true, seconds: float = 30) -> None:
     """Wait for a condition; Playwright's own waiting evaluates strings, which the policy forbids."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.02)
+
+
+def wait_for_frames(page, count: int = 2) -> None:
+    """Wait until the page has drawn what was just changed, observers' answers included."""
+    page.evaluate("(count) => window.frames_drawn(count)", count)
 
 
 def scroll_through(page) -> None:
@@ -135,7 +150,7 @@ def scroll_through(page) -> None:
         """async () => {
           for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
             window.scrollTo({ top: y, behavior: "instant" });
-            await new Promise((done) => setTimeout(done, 30));
+            await window.frames_drawn(2);
           }
           window.scrollTo({ top: 0, behavior: "instant" });
         }"""
@@ -150,10 +165,13 @@ def open_page(browser):
     """A function that opens a page in a context of its own and shows all of it."""
     with contextlib.ExitStack() as stack:
 
-        def opened(url: str, visit: Visit | None = None, **options):
+        def opened(url: str, visit: Visit | None = None, slowdown: float = SLOWDOWN, **options):
             context = stack.enter_context(contextlib.closing(browser.new_context(**options)))
             context.add_init_script(LISTEN)
             page = context.new_page()
+            if slowdown > 1:
+                session = context.new_cdp_session(page)
+                session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
             if visit:
                 visit.watch(page)
             page.goto(url)

@@ -1,7 +1,7 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from conftest import Visit, weights
+from conftest import Visit, wait_for_frames, weights
 
 MEGABYTES = 3
 
@@ -22,7 +22,7 @@ def test_it_fits_a_narrow_window(page_name, bases, open_page, details):
     page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
     if details == "open":
         page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-        page.wait_for_timeout(100)
+        wait_for_frames(page)
     root = "document.documentElement"
     wide = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
     assert wide == 0, f"wider than 360 px by {wide} px"
@@ -39,7 +39,7 @@ def test_axe_finds_nothing(page_name, bases, open_page, axe, theme, width):
     )
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     page.evaluate("document.querySelectorAll('article details').forEach((d) => (d.open = true))")
-    page.wait_for_timeout(200)
+    wait_for_frames(page)
     assert axe(page) == []
 
 
@@ -57,3 +57,13 @@ def test_math_needs_no_script(page_name, base, open_page):
     assert unreadable == []
     # LaTeX that nothing drew would stand between its dollars.
     assert page.locator("article :is(p, li, td, dd):has-text('$')").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_nothing_moves_while_it_is_read(page_name, bases, open_page, width):
+    """Figures mount, fonts and pictures arrive, and all stays where it was (web.dev's CLS)."""
+    # A slow processor, so that what comes late is seen to come.
+    size = {"width": width, "height": 800}
+    page = open_page(f"{bases['http']}/{page_name}", slowdown=6, viewport=size)
+    shifts = page.evaluate("window.shifts")
+    assert sum(share for share, *_ in shifts) < 0.05, shifts

@@ -1,5 +1,17 @@
-// Runs before the first paint, so that a page never flashes in the wrong theme.
+// Runs before the first paint, so that a page never flashes in the wrong theme and its formulas do
+// not move when their letters arrive.
 (() => {
+  const { src, dataset } = document.currentScript;
+  // From disk browsers refuse to preload, and need not.
+  if (location.protocol !== "file:") {
+    for (const name of dataset.fonts?.split(" ") ?? []) {
+      const link = document.createElement("link");
+      const href = new URL(`fonts/${name}.woff2`, src);
+      document.head.append(
+        Object.assign(link, { rel: "preload", as: "font", crossOrigin: "anonymous", href }),
+      );
+    }
+  }
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   let stored = null;

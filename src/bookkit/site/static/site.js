@@ -116,7 +116,8 @@
       });
     };
     window.addEventListener("scroll", later, { passive: true });
-    mark();
+    // Sections also move when what stands above them grows: a figure mounts, a dropdown opens.
+    new ResizeObserver(later).observe(document.querySelector("article"));
   }
 
   const search = document.getElementById("search-input");
