@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from matplotlib.colors import to_rgb
+from colors import COLOR_BLINDNESS, contrast, least_difference
 from matplotlib.patches import Rectangle
 from nbformat import v4, write
 from PIL import Image
@@ -19,29 +19,6 @@ from bookkit.figures import tables
 from derived import figures
 
 ALT = "A straight line from the origin up to one meter after one second."
-
-# Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
-COLOR_BLINDNESS = {
-    "none": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-}
-XYZ = np.array(
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-)  # of linear sRGB
 
 
 @pytest.fixture
@@ -59,29 +36,14 @@ def line(**labels):
     return fig
 
 
-def linear(color):
-    rgb = np.array(to_rgb(color))
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-
-
-def contrast_with_white(color):
-    return 1.05 / (linear(color) @ XYZ[1] + 0.05)
-
-
-def lab(rgb):
-    f = np.cbrt(XYZ @ rgb / [0.9505, 1.0, 1.089])
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
 @pytest.mark.parametrize("color", [*figures.PALETTE, figures.GRAY])
 def test_colors_are_seen_on_white(color):
-    assert contrast_with_white(color) >= 3
+    assert contrast(color, "#ffffff") >= 3
 
 
 @pytest.mark.parametrize("kind", COLOR_BLINDNESS)
 def test_colors_are_told_apart(kind):
-    seen = [lab(np.clip(COLOR_BLINDNESS[kind] @ linear(c), 0.01, 1)) for c in figures.PALETTE]
-    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
+    assert least_difference(figures.PALETTE, kind) > 15
 
 
 def test_show_gives_one_output_with_picture_summary_and_words(shown):
@@ -275,7 +237,7 @@ def test_line_labels_stand_apart_and_are_readable():
     assert len(ax.texts) == len(figures.PALETTE)
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
-    assert all(contrast_with_white(text.get_color()) >= 4.5 for text in ax.texts)
+    assert all(contrast(text.get_color(), "#ffffff") >= 4.5 for text in ax.texts)
 
 
 def test_style_ignores_the_readers_settings():

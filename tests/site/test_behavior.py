@@ -160,3 +160,51 @@ def test_all_pages_are_reached_from_the_first(bases, open_page):
     links = page.locator("#book-contents nav a").evaluate_all("all => all.map((a) => a.pathname)")
     listed = {link.lstrip("/") for link in links}
     assert set(PAGES) - listed <= {"index.html", "search.html"}
+
+
+def test_paper_holds_the_text_and_nothing_to_click(page_name, bases, open_page):
+    # As wide as A4 between its margins, in CSS pixels.
+    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 658, "height": 900})
+    page.emulate_media(media="print")
+    wait_for_frames(page)
+    clickable = "nav, button, input, summary:not(.verified > summary), .copybtn, .headerlink, label"
+    shown = page.locator(f"body :is({clickable})").evaluate_all(
+        "all => all.filter((e) => e.checkVisibility() && e.getClientRects().length)"
+        ".map((e) => e.outerHTML.slice(0, 100))"
+    )
+    assert page_name == "search.html" or shown == []
+    state = page.evaluate(
+        """() => {
+          const inside = (e) => e.checkVisibility() && e.getBoundingClientRect();
+          const right = document.documentElement.clientWidth;
+          const style = (selector, property) => [...new Set(
+            [...document.querySelectorAll(selector)].map((e) => getComputedStyle(e)[property]))];
+          return {
+            cut: [...document.querySelectorAll("article :is(.katex-html, pre, img, table)")]
+              .filter((e) => inside(e) && inside(e).right > right + 1)
+              .map((e) => e.outerHTML.slice(0, 100)),
+            split: style("article :is(figure, .cell_input, div.math, tr)", "breakInside"),
+            parted: style("article .verified", "breakBefore"),
+            wrapped: style("article pre", "whiteSpaceCollapse"),
+            gap: document.querySelector(".book-footer").getBoundingClientRect().top
+              - document.querySelector("article").getBoundingClientRect().bottom,
+          };
+        }"""
+    )
+    assert state["cut"] == []
+    assert set(state["split"]) <= {"avoid"}
+    assert set(state["parted"]) <= {"avoid"}
+    assert state["gap"] >= 0  # the footer once lay over a page's text
+
+
+def test_who_wants_no_motion_sees_none(page_name, bases, open_page):
+    page = open_page(f"{bases['http']}/{page_name}", reduced_motion="reduce")
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")]
+          .flatMap((e) => [null, "::before", "::after"].map((part) => [e, getComputedStyle(e, part)]))
+          .filter(([, s]) => parseFloat(s.transitionDuration) || s.animationName !== "none"
+            || s.scrollBehavior !== "auto")
+          .map(([e]) => e.outerHTML.slice(0, 100))"""
+    )
+    assert moving == []
+    assert page.evaluate("document.getAnimations().length") == 0

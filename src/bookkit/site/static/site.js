@@ -68,20 +68,26 @@
     ".cell_output .output": "Output",
   };
   const measure = () => {
+    // Read all, then write: each change in between would lay the page out anew.
+    const changes = [];
     for (const [selector, name] of Object.entries(boxes)) {
       for (const box of all(selector)) {
+        if (!box.checkVisibility()) continue; // folded away: `toggle` comes back to it
         const ours = "scrolls" in box.dataset;
         if (box.hasAttribute("tabindex") && !ours) continue; // somebody has seen to it
         const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-        if (scrolls && !ours) {
-          box.tabIndex = 0;
-          box.setAttribute("role", "group");
-          box.setAttribute("aria-label", `${name}, scrollable`);
-          box.dataset.scrolls = "";
-        } else if (!scrolls && ours) {
-          for (const attribute of ["tabindex", "role", "aria-label", "data-scrolls"]) {
-            box.removeAttribute(attribute);
-          }
+        if (scrolls !== ours) changes.push([box, name, scrolls]);
+      }
+    }
+    for (const [box, name, scrolls] of changes) {
+      if (scrolls) {
+        box.tabIndex = 0;
+        box.setAttribute("role", "group");
+        box.setAttribute("aria-label", `${name}, scrollable`);
+        box.dataset.scrolls = "";
+      } else {
+        for (const attribute of ["tabindex", "role", "aria-label", "data-scrolls"]) {
+          box.removeAttribute(attribute);
         }
       }
     }
