@@ -24,10 +24,15 @@ _WORDS = re.compile(
 _STYLED = re.compile(r"\\(mathbb|mathcal|mathbf|boldsymbol|mathfrak)\s*(?:\{\s*(\w)\s*\}|(\w))")
 _STYLED_GREEK = re.compile(r"\\(?:mathbf|boldsymbol)\s*\{?\s*(?=\\)")
 _TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z])")
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
-    "rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi "
-    "Sigma Upsilon Phi Psi Omega ell nabla odot oslash otimes".split()
+_GREEK = set(
+    re.findall(
+        r"\w+",
+        """
+        alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi
+        rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi
+        Pi Sigma Upsilon Phi Psi Omega ell nabla odot oslash otimes
+        """,
+    )
 )
 _LINK = re.compile(r"\]\(chapters/(\w+)(?:\.ipynb)?[#)]")
 _MATH = re.compile(r"(?<!\\)\$([^$]+)\$")
