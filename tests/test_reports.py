@@ -51,7 +51,12 @@ RESULT = {
 }
 NOTEBOOK = {
     "cells": [
-        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Boxes\n\n$$ x $$ (box-x)"},
+        {
+            "cell_type": "markdown",
+            "id": "a",
+            "metadata": {},
+            "source": "# Boxes\n\n$$ x $$ (box-x)",
+        },
         {
             "cell_type": "code",
             "id": "b",
@@ -76,7 +81,9 @@ def test_sentences_add_up_the_chapters_and_say_what_was_not_run():
     assert said[1] == (
         "Tests of them: 16; in the last run here 40 of 41 cases passed, 1 chapter not run here."
     )
-    assert said[2].startswith("Stored outputs: 25 in 2 notebooks, figures included; in the last run")
+    assert said[2].startswith(
+        "Stored outputs: 25 in 2 notebooks, figures included; in the last run"
+    )
     assert said[-1] == "Mutants: 90 of 100 noticed, in 1 of 2 chapters."
     assert list(sentences([UNSEEN]))[-1] == "Mutants: not run here."
 
