@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site lab notebooks bench gpu mutants accept-equations check-env lock pictures clean
+.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench gpu mutants accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 notebooks: $(READY)  ## run notebooks afresh and store their outputs (CHAPTERS="iou …" for some)
 	$(BIN)/python -m bookkit.notebooks $(CHAPTERS)
+
+chapter: $(READY) $(NPM_READY)  ## make a new chapter that passes every check (NAME=pose TITLE="…")
+	$(BIN)/python -m bookkit.chapter "$(NAME)" "$(TITLE)"
 
 bench: $(READY)  ## measure our helpers beside plain implementations in one run
 	@for f in benchmarks/bench_*.py; do $(BIN)/python $$f || exit 1; done

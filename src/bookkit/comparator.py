@@ -13,17 +13,22 @@ nbval, no cell may write to stderr, and the captions and alternative texts of fi
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 
 from bookkit.notebooks import ENVIRONMENT
+from bookkit.verified import record
 
-__all__ = ["compare_outputs", "differences", "numbers", "tolerance_problems"]
+__all__ = ["RECORD", "compare_outputs", "differences", "numbers", "tolerance_problems"]
+
+RECORD = "_build/outputs.json"
 
 _SHOWN = 5  # differing lines of an output that a failure shows
 _TOLERANT_TYPES = ("stdout", "text/plain", "text/html")
@@ -187,11 +192,37 @@ def _picture(output: NotebookNode) -> dict | None:
     return {"picture": True, **{key: said.get(key) for key in ("alt", "caption", "name", "photo")}}
 
 
+class Recorder:
+    """Records in ``_build/outputs.json`` how many cells of each notebook came out as stored."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.found: dict[Path, Counter] = {}
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
+        if isinstance(item, IPyNbCell) and call.when == "call":
+            outcome = "failed" if call.excinfo else "passed"
+            self.found.setdefault(item.path, Counter())[outcome] += 1
+
+    def pytest_sessionfinish(self) -> None:
+        known = record.read(self.root / RECORD)
+        for path, counts in self.found.items():
+            if path.is_relative_to(self.root):
+                known[path.relative_to(self.root).as_posix()] = {
+                    "digest": record.file_digest(path),
+                    "passed": counts["passed"],
+                    "failed": counts["failed"],
+                }
+        if self.found:
+            record.write(self.root / RECORD, known)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hook into nbval, and let its kernels run under the settings of the stored outputs."""
     if config.option.nbval:
         IPyNbCell.compare_outputs = compare_outputs
         os.environ.update(ENVIRONMENT)
+        config.pluginmanager.register(Recorder(config.rootpath), "outputs-recorder")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ import json
 import operator
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,19 +168,21 @@ def _few_colors(picture: Image.Image) -> Image.Image:
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
-def take_pictures() -> None:
-    """Draw each figure's default state, without its controls, and record what was drawn."""
+def take_pictures(names: Iterable[str]) -> None:
+    """Draw these figures' default states, without their controls, and record what was drawn."""
     from playwright.sync_api import sync_playwright
 
     from bookkit.browser import launch
 
-    record = {}
+    path = FOLDER / "pictures.json"
+    record = json.loads(path.read_text("utf-8"))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = launch(playwright)
         tab = browser.new_page(
             viewport={"width": PICTURE_WIDTH + 30, "height": 900}, device_scale_factor=1.5
         )
-        for name, figure in EXPLORABLES.items():
+        for name in names:
+            figure = EXPLORABLES[name]
             state = json.dumps(figure().state()).replace('"', "&quot;")
             body = (
                 f'<div class="derived-explorable" data-explorable="{name}" data-state="{state}">'
@@ -200,11 +203,15 @@ def take_pictures() -> None:
             }
             print(f"{png.name}: {png.stat().st_size / 1000:.0f} kB")
         browser.close()
-    (FOLDER / "pictures.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    kept = {name: record[name] for name in EXPLORABLES if name in record}
+    path.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bookkit.explorables", description=__doc__)
     parser.add_argument("command", choices=["pictures"])
-    parser.parse_args()
-    take_pictures()
+    parser.add_argument("figure", nargs="*", help="names of figures; all without any")
+    figures = parser.parse_args().figure
+    if unknown := set(figures) - EXPLORABLES.keys():
+        parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(EXPLORABLES)}")
+    take_pictures(figures or EXPLORABLES)

@@ -21,10 +21,14 @@ Torch and all else that the tests import from outside is imported once; each mut
 which the changed source stands in for the file's, so conftest and its import hooks see nothing
 unusual. It runs only those tests that enter the changed function (seen on a first, unchanged run),
 likely killers first, and ends at the first failure.
+
+A run that tried all leaves its figures in ``tests/mutants/CHAPTER.json``, with date and commit; the
+page on what is verified shows them.
 """
 
 import argparse
 import ast
+import datetime
 import difflib
 import importlib
 import io
@@ -34,6 +38,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -52,7 +57,9 @@ from typing import BinaryIO
 import hypothesis
 import pytest
 
-__all__ = ["Mutant", "Outcome", "Target", "main", "mutants_of", "read_settings", "report"]
+from bookkit.verified.record import chapter_digest
+
+__all__ = ["Mutant", "Outcome", "Target", "keep", "main", "mutants_of", "read_settings", "report"]
 
 _OPERATORS = {
     ast.Add: ("+", ["-"]),
@@ -640,6 +647,29 @@ def report(
     return figures, not (stale or outcome.untried)
 
 
+def keep(target: Target, figures: dict) -> None:
+    """Write what the book's pages say of a whole run to ``tests/mutants/CHAPTER.json``."""
+    git = ["git", "-C", str(target.root)]
+    commit = _said([*git, "rev-parse", "--short", "HEAD"])
+    if commit and _said([*git, "status", "--porcelain", "--", "src", "tests"]):
+        commit += " with changes"
+    kept = {key: figures[key] for key in ("killed", "survived", "accepted", "score", "seconds")}
+    result = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit or "unknown",
+        "digest": chapter_digest(target.root, target.chapter),
+        **kept,
+    }
+    path = target.root / "tests" / "mutants" / f"{target.chapter}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+def _said(command: list[str]) -> str:
+    """Return what a command prints, nothing where it fails."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bookkit.mutants", description=__doc__.partition("\n")[0]
@@ -679,6 +709,8 @@ def main(arguments: list[str] | None = None) -> int:
     result = target.root / "_build" / f"mutants-{target.chapter}.json"
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    if not outcome.untried:
+        keep(target, figures)
     return 0 if in_order and figures["score"] >= options.fail_under else 1
 
 

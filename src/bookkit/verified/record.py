@@ -14,7 +14,16 @@ from pathlib import Path
 
 from bookkit.verified.marks import Test
 
-__all__ = ["OUTCOMES", "code_digest", "merged", "outcomes", "read", "write"]
+__all__ = [
+    "OUTCOMES",
+    "chapter_digest",
+    "code_digest",
+    "file_digest",
+    "merged",
+    "outcomes",
+    "read",
+    "write",
+]
 
 # From best to worst; only the first is a pass.
 OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
@@ -52,6 +61,21 @@ def outcomes(record: Record, test: Test, digest: str) -> list[str]:
         for case, outcome in known["outcomes"].items()
         if case.partition("[")[0] == test.name
     ]
+
+
+def file_digest(*paths: Path) -> str:
+    """Hash files, so that what a run says of them ends with their next change."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+def chapter_digest(root: Path, chapter: str) -> str:
+    """Hash a chapter's module and its tests, on which a result of the mutants depends."""
+    tests = root / "tests"
+    return file_digest(
+        root / "src" / "derived" / f"{chapter}.py",
+        tests / f"test_{chapter}.py",
+        *sorted(tests.glob(f"test_{chapter}_*.py")),
+    )
 
 
 def code_digest(path: Path, root: Path) -> str:
