@@ -1,11 +1,12 @@
 """What an exercise is, and how an answer to it is examined."""
 
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Exercise", "Hint", "NotYet", "Verdict", "examine", "number"]
+__all__ = ["Exercise", "Hint", "NotYet", "Verdict", "agree", "examine", "number", "recognize"]
 
 Answer = Callable[..., Any]
 
@@ -90,6 +91,35 @@ def number(value: Any) -> float | None:
     except (ArithmeticError, RuntimeError, TypeError, ValueError):
         return None
     return result if result is not None and abs(result) < float("inf") else None
+
+
+def agree(
+    some: Sequence[float], others: Sequence[float], *, rel: float = 1e-5, absolute: float = 0.0
+) -> bool:
+    """Say whether numbers are equal one by one, even if they were computed in float32."""
+    pairs = zip(some, others, strict=True)
+    return all(math.isclose(*pair, rel_tol=rel, abs_tol=absolute) for pair in pairs)
+
+
+def recognize(
+    got: Sequence[float],
+    right: Sequence[float],
+    inputs: Sequence[tuple],
+    hints: dict[str, Hint],
+    *,
+    absolute: float = 0.0,
+) -> None:
+    """Raise the hint for numbers that are wrong in a known way, if they are.
+
+    The hint "factor" is for any multiple of the right numbers, "number" for what is none.
+    """
+    for name, hint in hints.items():
+        for formula in hint.wrong if name not in ("factor", "number") else ():
+            if agree(got, [float(formula(*x)) for x in inputs], absolute=absolute):
+                raise NotYet(name)
+    factor = got[-1] / right[-1]
+    if "factor" in hints and factor and agree(got, [factor * x for x in right], absolute=absolute):
+        raise NotYet("factor", factor=factor)
 
 
 def _explain(error: BaseException) -> str:

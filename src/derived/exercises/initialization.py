@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derived.exercises._exercise import Exercise, Hint, NotYet, number
+from derived.exercises._exercise import Exercise, Hint, NotYet, agree, number, recognize
 from derived.initialization import (
     coord_check,
     gaussian_mean,
@@ -18,10 +18,6 @@ from derived.initialization import (
 )
 
 __all__ = ["EXERCISES"]
-
-
-def _close(some: float, other: float, *, rel: float = 1e-5) -> bool:
-    return math.isclose(some, other, rel_tol=rel, abs_tol=1e-300)
 
 
 def _numbers(results: list, inputs: list[tuple]) -> list[float]:
@@ -37,24 +33,11 @@ def _call(arguments: tuple) -> str:
     return f"({', '.join(f'{argument!r}' for argument in arguments)})"
 
 
-def _recognize(
-    values: list[float], expected: list[float], inputs: list[tuple], hints: dict[str, Hint]
-) -> None:
-    """Raise the hint for answers that are wrong in a known way, or show the first wrong one."""
-    for name, hint in hints.items():
-        for formula in hint.wrong if name not in ("number", "factor") else ():
-            if all(map(_close, values, [formula(*arguments) for arguments in inputs])):
-                raise NotYet(name)
-    factor = values[0] / expected[0]
-    scaled = [factor * right for right in expected]
-    if "factor" in hints and factor and all(map(_close, values, scaled)):
-        raise NotYet("factor", factor=factor)
-    index = next(
-        i for i, pair in enumerate(zip(values, expected, strict=True)) if not _close(*pair)
-    )
-    raise NotYet(
-        f"For {_call(inputs[index])}, expected {expected[index]:.6g}, got {values[index]:.6g}."
-    )
+def _first_wrong(values: list[float], expected: list[float], inputs: list[tuple]) -> NotYet:
+    """Return what shows the first wrong number."""
+    pairs = zip(values, expected, inputs, strict=True)
+    value, right, arguments = next(pair for pair in pairs if not agree(pair[:1], pair[1:2]))
+    return NotYet(f"For {_call(arguments)}, expected {right:.6g}, got {value:.6g}.")
 
 
 # initialization-1: truncation_bound() returns a with gamma(a) = 0.9.
@@ -200,9 +183,10 @@ ELU_HINTS = {
 def _judge_elu(results: list) -> str:
     values = _numbers(results, ELU_INPUTS)
     expected = [_elu(*arguments) for arguments in ELU_INPUTS]
-    if all(map(_close, values, expected)):
+    if agree(values, expected):
         return f"quadrature agrees at {len(values)} values of alpha."
-    _recognize(values, expected, ELU_INPUTS, ELU_HINTS)
+    recognize(values, expected, ELU_INPUTS, ELU_HINTS)
+    raise _first_wrong(values, expected, ELU_INPUTS)
 
 
 # initialization-3: signal(layers) returns the mean square of the pre-activations of that layer, in
@@ -273,9 +257,10 @@ def _signal(layers: int) -> float:
 def _judge_signal(results: list) -> str:
     values = _numbers(results, SIGNAL_INPUTS)
     expected = [_signal(*arguments) for arguments in SIGNAL_INPUTS]
-    if all(map(lambda a, b: _close(a, b, rel=0.01), values, expected)):
+    if agree(values, expected, rel=0.01):
         return f"the moment map agrees; after 30 layers {values[-1]:.2g} of the signal is left."
-    _recognize(values, expected, SIGNAL_INPUTS, SIGNAL_HINTS)
+    recognize(values, expected, SIGNAL_INPUTS, SIGNAL_HINTS)
+    raise _first_wrong(values, expected, SIGNAL_INPUTS)
 
 
 # initialization-4: query_rate(optimizer, lr, d) returns the rate of T5's query weights with which
@@ -367,7 +352,7 @@ def _judge_rate(results: list) -> str:
         return f"in three steps of SGD and Adam the outputs differ by {max(off):.0e} at most."
     for name, hint in RATE_HINTS.items():
         for formula in hint.wrong if name not in ("number", "negative") else ():
-            if all(map(_close, values, [formula(*arguments) for arguments in RATE_INPUTS])):
+            if agree(values, [formula(*arguments) for arguments in RATE_INPUTS]):
                 raise NotYet(name)
     index = next(i for i, difference in enumerate(off) if not difference < 1e-9)
     raise NotYet(

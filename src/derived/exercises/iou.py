@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from derived.exercises._exercise import Exercise, Hint, NotYet, number
+from derived.exercises._exercise import Exercise, Hint, NotYet, agree, number, recognize
 from derived.iou import box_loss, from_cxcywh, nms, pairwise
 
 __all__ = ["EXERCISES"]
@@ -178,34 +178,20 @@ def _judge_slope(results: list) -> str:
     expected = [_slope(t, s) for t, s in SLOPE_INPUTS]
     got = [number(result) for result in results]
     right = [
-        value is not None and math.isclose(value, slope, rel_tol=1e-5)
+        value is not None and agree([value], [slope])
         for value, slope in zip(got, expected, strict=True)
     ]
     if all(right):
         return f"automatic differentiation agrees at {len(right)} pairs of t and s."
     if None not in got:
-        _recognize(got, expected, right)
+        recognize(got, expected, SLOPE_INPUTS, SLOPE_HINTS)
+        if right == [s == 1 for _, s in SLOPE_INPUTS]:
+            raise NotYet("unit squares")
     t, s = SLOPE_INPUTS[right.index(False)]
     slope, result = expected[right.index(False)], results[right.index(False)]
     value = number(result)
     said = f"no finite number ({type(result).__name__})" if value is None else f"{value:.6g}"
     raise NotYet(f"For t = {t:g} and s = {s:g}, expected {slope:.6g}, got {said}.")
-
-
-def _recognize(got: list[float], expected: list[float], right: list[bool]) -> None:
-    """Raise the hint for a slope that is wrong in a known way."""
-    for name, hint in SLOPE_HINTS.items():
-        for formula in hint.wrong:
-            if _agree(got, [formula(t, s) for t, s in SLOPE_INPUTS]):
-                raise NotYet(name, factor=got[0] / expected[0])
-    if _agree(got, [got[0] / expected[0] * slope for slope in expected]) and any(got):
-        raise NotYet("factor", factor=got[0] / expected[0])
-    if right == [s == 1 for _, s in SLOPE_INPUTS]:
-        raise NotYet("unit squares")
-
-
-def _agree(some: list[float], others: list[float]) -> bool:
-    return all(map(lambda a, b: math.isclose(a, b, rel_tol=1e-5), some, others))
 
 
 def _slope(t: float, s: float) -> float:
@@ -339,7 +325,7 @@ def _penalty(a: tuple, b: tuple, image: tuple, *, factor=2, spread=1 / 4, root=F
 
 
 PENALTY_HINTS = {
-    "factor": Hint(
+    "one corner": Hint(
         "That is the Wasserstein distance over the squared diagonal. The two corners together "
         "make twice that: the sum of d₁² and d₂² is 2 W².",
         lambda a, b, image: _penalty(a, b, image, factor=1),
@@ -391,21 +377,15 @@ def _judge_penalty(results: list) -> str:
         raise NotYet(
             f"Return one finite number; this returns a {type(results[got.index(None)]).__name__}."
         )
-    if _near(got, expected):
+    if agree(got, expected, absolute=1e-9):
         return f"MPDIoU's loss less IoU's agrees for {len(got)} pairs of boxes."
-    for name, hint in PENALTY_HINTS.items():
-        for formula in hint.wrong:
-            if _near(got, [formula(*arguments) for arguments in PENALTY_INPUTS]):
-                raise NotYet(name)
-    i = [_near([p], [q]) for p, q in zip(got, expected, strict=True)].index(False)
+    recognize(got, expected, PENALTY_INPUTS, PENALTY_HINTS, absolute=1e-9)
+    pairs = zip(got, expected, strict=True)
+    i = next(i for i, (p, q) in enumerate(pairs) if not agree([p], [q], absolute=1e-9))
     a, b, image = PENALTY_INPUTS[i]
     raise NotYet(
         f"For a = {a}, b = {b} and the image {image}, expected {expected[i]:.6g}, got {got[i]:.6g}."
     )
-
-
-def _near(some: list[float], others: list[float]) -> bool:
-    return all(map(lambda p, q: math.isclose(p, q, rel_tol=1e-5, abs_tol=1e-9), some, others))
 
 
 # iou-5: my_nms(boxes, scores, threshold) returns the indices of the boxes that survive.
