@@ -5,6 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
+PAGES ?=
 PORT ?= 8000
 # One thread: with anything else running, two are up to ten times slower than one.
 export OMP_NUM_THREADS = 1
@@ -14,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench gpu mutants accept-equations check-env lock pictures clean
+.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench lighthouse audit gpu mutants accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -62,6 +63,15 @@ chapter: $(READY) $(NPM_READY)  ## make a new chapter that passes every check (N
 
 bench: $(READY)  ## measure our helpers beside plain implementations in one run
 	@for f in benchmarks/bench_*.py; do $(BIN)/python $$f || exit 1; done
+
+lighthouse: book  ## measure the pages' speed and accessibility with Lighthouse (PAGES="index.html …" for some)
+	npm ci --prefix benchmarks/lighthouse --loglevel=error
+	$(BIN)/python -m bookkit.lighthouse $(PAGES)
+
+audit: $(READY) $(NPM_READY)  ## look for known vulnerabilities in what the lock files name (asks the network)
+	uvx pip-audit --requirement requirements.txt --disable-pip --no-deps
+	npm audit --audit-level=moderate
+	npm audit --audit-level=high --prefix benchmarks/lighthouse
 
 gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
 	$(BIN)/python -m bookkit.gpu $(CHAPTERS)

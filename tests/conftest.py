@@ -73,6 +73,7 @@ def show(browser, tmp_path):
             is_mobile=touch,
             reduced_motion="reduce",
         )
+        context.set_default_timeout(120_000)  # a guard against hanging, no expectation
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: said.append(message.text))

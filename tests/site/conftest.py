@@ -131,7 +131,7 @@ class Visit:
         return sum((site / path.removeprefix(prefix).lstrip("/")).stat().st_size for path in paths)
 
 
-def wait_until(true, seconds: float = 30) -> None:
+def wait_until(true, seconds: float = 120) -> None:
     """Wait for a condition; Playwright's own waiting evaluates strings, which the policy forbids."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -167,6 +167,7 @@ def open_page(browser):
 
         def opened(url: str, visit: Visit | None = None, slowdown: float = SLOWDOWN, **options):
             context = stack.enter_context(contextlib.closing(browser.new_context(**options)))
+            context.set_default_timeout(120_000)  # a guard against hanging, no expectation
             context.add_init_script(LISTEN)
             page = context.new_page()
             if slowdown > 1:
