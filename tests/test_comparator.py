@@ -1,5 +1,6 @@
 """nbval with tolerances: what may differ, what may not, and that nothing else got weaker."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from nbformat import v4, write
 
-from bookkit.comparator import differences, numbers, tolerance_problems
+from bookkit.comparator import RECORD, differences, numbers, tolerance_problems
 
 TOLERANCE = {"rel": 0.1, "abs": 0.0, "reason": "trained"}
 TOLERANT = {"derived": {"tolerance": TOLERANCE}}
@@ -107,6 +108,9 @@ def report(tmp_path_factory):
     command += ["-p", "bookkit.comparator", "-p", "no:cacheprovider", "tiny.ipynb"]
     run = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
     outcomes = dict(re.findall(r"::Cell (\d+) (PASSED|FAILED)", run.stdout))
+    known = json.loads((folder / RECORD).read_text("utf-8"))["tiny.ipynb"]
+    passing = sum(case.passes for case in CASES)
+    assert (known["passed"], known["failed"]) == (passing, len(CASES) - passing)
     sections = re.split(r"^_+ .*Cell (\d+) _+$", run.stdout, flags=re.MULTILINE)
     return outcomes, dict(zip(sections[1::2], sections[2::2], strict=True))
 

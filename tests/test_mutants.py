@@ -11,6 +11,7 @@ import pytest
 
 from bookkit import mutants
 from bookkit.mutants import mutants_of
+from bookkit.verified import record
 
 
 def changes(source: str, *skip: str) -> set[str]:
@@ -209,6 +210,9 @@ def test_good_tests_kill_every_mutant(book):
         "exit 3": 1,
         "time limit": 1,
     }
+    kept = json.loads((book / "tests/mutants/tiny.json").read_text())
+    assert (kept["killed"], kept["survived"], kept["commit"]) == (4, 0, "unknown")
+    assert kept["digest"] == record.chapter_digest(book, "tiny")
     # Mutants leave no trace: no record of outcomes, no bytecode of theirs.
     assert not (book / "_build" / "verified.json").exists()
     check = f"import sys; sys.path.insert(0, {str(book / 'src')!r}); "

@@ -345,3 +345,31 @@ def test_node_packages_are_installed_when_they_are_not(tmp_path, monkeypatch, in
     monkeypatch.setattr("subprocess.run", lambda command, **_: commands.append(command))
     bookkit.build._install_node_packages(tmp_path, dict(os.environ))
     assert [command[1:] for command in commands] == ([["ci", "--loglevel=error"]] if runs else [])
+
+
+def test_a_source_may_stand_in_several_lists_and_a_citation_leads_to_the_nearest(tmp_path):
+    made = Book(tmp_path)
+    entry = "@misc{{{key}, author = {{Doe, {name}}}, title = {{On {name}}}, year = {{2020}}}}\n"
+    # Two authors with one label, each alone in its chapter's list, together in the book's.
+    keys = {"doe2020a": "Ann", "doe2020b": "Bob", "unused": "Eve"}
+    made.write("references.bib", "".join(entry.format(key=k, name=n) for k, n in keys.items()))
+    listing = "\n\n```{bibliography}\n:filter: %s\n```\n"
+    words = "# Chapter\n\nSee {cite:p}`%s`, which is enough text for a description here."
+    chapter = words + listing % "docname in docnames"
+    made.pages(
+        {
+            "index.md": "# All\n\n" + listing % "cited",
+            "first.md": chapter % "doe2020a",
+            "second.md": chapter % "doe2020b",
+            "fourth.md": chapter % "doe2020a",
+        }
+    )
+    assert made.build() == 0
+    for page, name in {"first": "Ann", "second": "Bob", "fourth": "Ann"}.items():
+        text = made.parsed(f"{page}.html").article
+        (item,) = text.select("div.citation")
+        assert f"{name} Doe" in item.get_text()
+        cited = [a["href"] for a in text.select("p a.reference.internal")]
+        assert cited == [f"#{item['id']}"]
+    whole = made.parsed("index.html").article.get_text()
+    assert "Ann Doe" in whole and "Bob Doe" in whole and "Eve Doe" not in whole
