@@ -942,8 +942,8 @@ _ROWS = 1024  # how many points' distances are computed at a time
 
 def _noise_left(arguments: dict[str, Any]) -> None:
     """Refuse a last time without noise, where the ODE has a singular end."""
-    sigma = arguments["schedule"].sigma(torch.as_tensor(arguments["times"])[-1])
-    if sigma == 0:
+    last = torch.as_tensor(arguments["times"], dtype=torch.float64)[-1]
+    if arguments["schedule"].sigma(last) == 0:
         raise ValueError(
             "times[-1]: expected some noise; without any, x says all of x0 and the denoiser nothing "
             "of the density. End at a small sigma, and the density is that of data so noised"
@@ -962,8 +962,8 @@ def log_likelihood(
 ) -> Float[Tensor, "batch"]:
     r"""Return the log density of the states `x` at `times[-1]`, in nats, by the ODE (likelihood).
 
-    The ODE of `sample` is followed backward to `times[0]`, where the density is that of the noise,
-    $\mathcal N(0,\sigma^2I)$, and what volumes shrink by on the way is the integral of a trace. It's
+    The ODE of `sample` is followed backward to `times[0]`, where the density is taken for that of
+    the noise, $\mathcal N(0,\sigma^2I)$, and what volumes shrink by on the way is the integral of a trace. It's
     followed by Heun's method, of order 2, as $x/r$ with $r=\sqrt{\alpha^2+\sigma^2}$ against the angle
     $\varphi=\arctan(\sigma/\alpha)$, whose derivative $v/r$ is finite at SNR 0, too.
 
@@ -981,8 +981,7 @@ def log_likelihood(
         ValueError: for times as in `sample`, or without noise at the end; a denoiser that returns
             another shape, or what can't be differentiated.
 
-    Source: Song et al. (2021), equation 39 and section 4.3; angle: Salimans and Ho (2022),
-    appendix D.
+    Source: Song et al. (2021b), section 4.3; angle: Salimans and Ho (2022), appendix D.
     """
     times = torch.as_tensor(times, dtype=None if isinstance(times, Tensor) else torch.float64)
     levels = [_levels(schedule, t, x) for t in times]
@@ -1024,7 +1023,7 @@ def log_likelihood(
 
 
 def _trace(y: Tensor, x: Tensor, directions: Tensor) -> Tensor:
-    """Return the sum of $u^\top\frac{\\partial y}{\\partial x}u$ over some directions u, a sample."""
+    """Return the sum of u·(dy/dx)u over some directions u, for each sample."""
     if y.shape != x.shape or not y.requires_grad:
         got = tuple(y.shape) if y.requires_grad else "a result without gradient"
         raise ValueError(
@@ -1051,9 +1050,7 @@ def _same_size(arguments: dict[str, Any]) -> None:
 
 
 @validated(_same_size, a=_sample_of_two, b=_sample_of_two)
-def energy_distance(
-    a: Float[Tensor, "n *size"], b: Float[Tensor, "m *size"]
-) -> Float[Tensor, ""]:
+def energy_distance(a: Float[Tensor, "n *size"], b: Float[Tensor, "m *size"]) -> Float[Tensor, ""]:
     r"""Return how far apart two distributions are, from a sample of each (energy-distance).
 
     $2\,\mathbb E|X-Y|-\mathbb E|X-X'|-\mathbb E|Y-Y'|$ is 0 for equal distributions and positive for
@@ -1066,7 +1063,7 @@ def energy_distance(
     Raises:
         ValueError: for fewer than 2 samples, samples of different shapes, NaN or infinity.
 
-    Source: Székely and Rizzo (2013), equation 5.
+    Source: Székely and Rizzo (2013).
     """
     center = b.double().mean(0)
     x, y = ((some.double() - center).flatten(1) for some in (a, b))
@@ -1127,7 +1124,7 @@ def frechet_distance(
         ValueError: for shapes that don't belong together, NaN, infinity, a covariance that isn't
             symmetric or has a negative eigenvalue.
 
-    Source: Dowson and Landau (1982), equation 4; Heusel et al. (2017), equation 6.
+    Source: Dowson and Landau (1982); Heusel et al. (2017), equation 6.
     """
     roots = []
     for cov in (cov_a, cov_b):
