@@ -118,7 +118,29 @@ def _points(arguments: dict[str, Any]) -> None:
 _at_points = validated(_points, x=_floats, alpha=_level, sigma=_level)
 
 
-@dataclass(frozen=True, eq=False)
+def _finite_tensor(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of finite numbers."""
+    real_tensor(name, value)
+    if not value.isfinite().all():
+        raise ValueError(f"{name}: expected finite numbers, got {value.tolist()}")
+
+
+def _components(arguments: dict[str, Any]) -> None:
+    """Refuse what doesn't describe the components of a mixture."""
+    weights, means, stds = (arguments[name] for name in ("weights", "means", "stds"))
+    k = weights.shape if weights.ndim == 1 and len(weights) else None
+    if means.ndim != 2 or not k == means.shape[:1] == stds.shape:
+        raise ValueError(
+            "weights, means and stds: expected shapes (k,), (k, dim) and (k,), got "
+            f"{tuple(weights.shape)}, {tuple(means.shape)} and {tuple(stds.shape)}"
+        )
+    if not (weights > 0).all() or abs(weights.sum() - 1) > 1e-6:
+        raise ValueError(f"weights: expected positive numbers of sum 1, got {weights.tolist()}")
+    if (stds < 0).any():
+        raise ValueError(f"stds: expected numbers of at least 0, got {stds.tolist()}")
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class GaussianMixture:
     r"""A mixture of isotropic Gaussians, $\sum_k\pi_k\,\mathcal N(\mu_k,s_k^2I)$, as data.
 
@@ -141,26 +163,12 @@ class GaussianMixture:
     means: Float[Tensor, "k d"]
     stds: Float[Tensor, "k"]
 
-    def __post_init__(self):
-        for name in ("weights", "means", "stds"):
-            value = getattr(self, name)
-            real_tensor(name, value)
-            if not value.isfinite().all():
-                raise ValueError(f"{name}: expected finite numbers, got {value.tolist()}")
+    @validated(_components, weights=_finite_tensor, means=_finite_tensor, stds=_finite_tensor)
+    def __init__(
+        self, weights: Real[Tensor, "k"], means: Real[Tensor, "k d"], stds: Real[Tensor, "k"]
+    ):
+        for name, value in (("weights", weights), ("means", means), ("stds", stds)):
             object.__setattr__(self, name, value.detach().double().clone())
-        shapes = [tuple(value.shape) for value in (self.weights, self.means, self.stds)]
-        k = len(self.weights) if self.weights.ndim else 0
-        if k == 0 or self.means.ndim != 2 or shapes[1][0] != k or shapes[2] != (k,):
-            raise ValueError(
-                "weights, means and stds: expected shapes (k,), (k, dim) and (k,), got "
-                f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
-            )
-        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > 1e-6:
-            raise ValueError(
-                f"weights: expected positive numbers of sum 1, got {self.weights.tolist()}"
-            )
-        if (self.stds < 0).any():
-            raise ValueError(f"stds: expected numbers of at least 0, got {self.stds.tolist()}")
 
     @validated(n=count)
     def sample(
@@ -607,7 +615,20 @@ def add_noise(
     return (alpha * x0.double() + sigma * eps.double()).to(x0.dtype)
 
 
-@validated(snr=_floats, kind=one_of(get_args(Weighted)))
+def _snr(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of ratios, from 0 to infinity."""
+    _floats(name, value)
+    if checks_values() and not (value >= 0).all():
+        raise ValueError(f"{name}: expected numbers of at least 0, got a negative one or NaN")
+
+
+def _gamma(name: str, value: Any) -> None:
+    """Refuse what is not a number above 0; infinity is one."""
+    if not isinstance(value, numbers.Real) or not value > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+
+
+@validated(snr=_snr, kind=one_of(get_args(Weighted)), gamma=_gamma)
 def loss_weight(
     kind: Weighted, snr: Float[Tensor, "*shape"], gamma: numbers.Real = 5.0
 ) -> Float[Tensor, "*shape"]:
@@ -623,10 +644,6 @@ def loss_weight(
 
     Source: Hang et al. (2023), section 3.4.
     """
-    if not isinstance(gamma, numbers.Real) or not gamma > 0:
-        raise ValueError(f"gamma: expected a number above 0, got {gamma!r}")
-    if checks_values() and not (snr >= 0).all():
-        raise ValueError("snr: expected numbers of at least 0, got a negative one or NaN")
     ratio = snr.double()
     weight = torch.where(ratio <= gamma, 1, gamma / ratio)
     if kind == "x0":
