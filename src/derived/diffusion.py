@@ -1132,8 +1132,9 @@ def frechet_distance(
 
     The roots of the eigenvalues of $\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2}$ are the singular values of
     $L_1^\top L_2$ for any $L_iL_i^\top=\Sigma_i$, which are real and keep their digits where a
-    covariance is singular, as it is for fewer samples than dimensions. (FID is this distance for
-    features of images. From samples it's biased, by an amount that depends on the distribution.)
+    covariance is singular, as it is for fewer samples than dimensions; an eigenvalue of the size of
+    a rounding error counts as 0. (FID is this distance for features of images. From samples it's
+    biased, by an amount that depends on the distribution.)
 
     Shapes: `(d,)` and `(d, d)` to `()`, in the dtype of `mean_a`. Unit: the square of the means'.
 
@@ -1146,7 +1147,8 @@ def frechet_distance(
     roots = []
     for cov in (cov_a, cov_b):
         values, vectors = torch.linalg.eigh(cov.double())
-        roots.append(vectors * values.clamp(min=0).sqrt())
+        rounding = len(values) * torch.finfo(torch.float64).eps * values.max()
+        roots.append(vectors * torch.where(values > rounding, values, 0).sqrt())
     shared = torch.linalg.svdvals(roots[0].T @ roots[1]).sum()
     apart = (mean_a.double() - mean_b.double()).square().sum()
     distance = apart + cov_a.double().trace() + cov_b.double().trace() - 2 * shared
