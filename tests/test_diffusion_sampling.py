@@ -1,8 +1,11 @@
 """The equations of the chapter on diffusion from the samplers on, their peers, and the evaluation."""
 
+import importlib
 import itertools
+import json
 import math
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +38,7 @@ from derived.diffusion import (
     sample,
 )
 
+BOOK = Path(__file__).parents[1]
 LINEAR, COSINE = Schedule.linear(), Schedule.cosine()
 FLOW, EDM = Schedule.rectified_flow(), Schedule.edm()
 ZERO = LINEAR.with_zero_terminal_snr()
@@ -573,6 +577,30 @@ def test_heun_agrees_with_diffusers(steps):
         theirs = scheduler.step((theirs - clean) / sigma, t, theirs).prev_sample
     wide = Schedule.edm(200.0)
     close(sample(MIXTURE.denoiser(wide), x, sigmas.double(), wide, "heun"), theirs, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def peers():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BOOK / "benchmarks"))
+        yield importlib.import_module("peers_diffusion")
+
+
+def test_the_recorded_table_of_schedulers_is_measured_again(peers):
+    recorded = json.loads((BOOK / "chapters/recorded/diffusion_peers.json").read_text())["cases"]
+    measured = peers.measure()
+    assert [row["case"] for row in measured] == [row["case"] for row in recorded]
+    for new, old in zip(measured, recorded, strict=True):
+        for who in ("right", "diffusers", "derived"):
+            same = new[who] == old[who] or new[who] == pytest.approx(old[who], rel=1e-3, abs=1e-5)
+            assert same, (new["case"], who)
+        assert peers.agree(new["derived"], new["right"])
+    right = [row["case"] for row in measured if peers.agree(row["diffusers"], row["right"])]
+    assert [case.split(":")[0] for case in right] == [
+        "DDIM, 10 steps, leading",
+        "DDIM, 7 steps, leading",
+        "the same, the unshifted levels given",
+    ]
 
 
 # Flow matching
