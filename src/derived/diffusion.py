@@ -732,7 +732,13 @@ def ddim_step(
     """
     now, then = _levels(schedule, t, x), _levels(schedule, s, x)
     x0 = (x.double() - now[1] * eps.double()) / now[0]
-    return _ddim(x0, eps.double(), now, then, eta, generator).to(x.dtype)
+    draw = _noise(x, generator)
+    return _ddim(x0, eps.double(), now, then, eta, draw).to(x.dtype)
+
+
+def _noise(x: Tensor, generator: torch.Generator | None) -> Callable[[], Tensor]:
+    """Return what draws noise for `x` in its dtype, so that one seed gives what other code draws."""
+    return lambda: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def _ddim(
@@ -741,7 +747,7 @@ def _ddim(
     now: tuple[Tensor, Tensor],
     then: tuple[Tensor, Tensor],
     eta: float,
-    generator: torch.Generator | None,
+    draw: Callable[[], Tensor],
 ) -> Tensor:
     (alpha_t, sigma_t), (alpha_s, sigma_s) = now, then
     if eta == 0:
@@ -750,8 +756,7 @@ def _ddim(
     rho = alpha_t * sigma_s / (alpha_s * sigma_t)
     noise = eta * sigma_s * ((1 - rho) * (1 + rho)).sqrt()
     rest = sigma_s * (1 - eta**2 + (eta * rho) ** 2).sqrt()
-    z = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
-    return alpha_s * x0 + rest * eps + noise * z
+    return alpha_s * x0 + rest * eps + noise * draw()
 
 
 def _grid(arguments: dict[str, Any]) -> None:
@@ -855,7 +860,7 @@ def sample(
         return result.double() if clip is None else result.double().clamp(-clip, clip)
 
     step = {
-        "ddim": partial(_ddim_solver, eta=eta, generator=generator),
+        "ddim": partial(_ddim_solver, eta=eta, draw=_noise(x, generator)),
         "heun": _heun_solver,
         "dpmpp_2m": _dpmpp_solver,
     }[solver]
@@ -878,12 +883,12 @@ def _ddim_solver(
     i: int,
     levels: Levels,
     memory: Tensor | None,
-    eta: float = 0,
-    generator: torch.Generator | None = None,
+    eta: float,
+    draw: Callable[[], Tensor],
 ) -> tuple[Tensor, None]:
     alpha, sigma = levels[i]
     x0 = denoised(x, i)
-    return _ddim(x0, (x - alpha * x0) / sigma, levels[i], levels[i + 1], eta, generator), None
+    return _ddim(x0, (x - alpha * x0) / sigma, levels[i], levels[i + 1], eta, draw), None
 
 
 def _heun_solver(
