@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from derived.exercises._exercise import Exercise, Hint, NotYet
+from derived.exercises._exercise import Exercise, Hint, NotYet, number
 
 __all__ = ["EXERCISES"]
 
 
 def _values(result: Any) -> Tensor | None:
     """Return what a reader means by a finite number or by a list of them, or None."""
-    if isinstance(result, str | bytes | bool | complex):
-        return None
+    if isinstance(result, Tensor):
+        real = not result.is_complex() and result.ndim <= 1 and result.isfinite().all()
+        return result.detach().double() if real else None
+    single = number(result)
+    if single is not None:
+        return torch.tensor(single, dtype=torch.float64)
     try:
-        values = torch.as_tensor(result).detach().double()
-    except (TypeError, ValueError, RuntimeError):
+        values = [number(value) for value in result]
+    except TypeError:
         return None
-    return values if values.ndim <= 1 and values.isfinite().all() else None
+    return None if None in values else torch.tensor(values, dtype=torch.float64)
 
 
 def _agree(some: list[Tensor], others: list[Any]) -> bool:
@@ -299,7 +303,7 @@ def _judge_commit(results: list) -> str:
 
 # diffusion-4: shifted_levels(n, k) returns the levels of n steps of rectified flow, shifted by k.
 
-LEVELS_INPUTS = [(4, 3), (5, 1), (3, 0.5), (1, 2)]
+LEVELS_INPUTS = [(4, 3.0), (5, 1.0), (3, 0.5), (1, 2.0)]
 
 
 def _shift(t: Tensor | float, k: float) -> Tensor | float:
