@@ -985,9 +985,9 @@ def log_likelihood(
     r"""Return the log density of the states `x` at `times[-1]`, in nats, by the ODE (likelihood).
 
     The ODE of `sample` is followed backward to `times[0]`, where the density is taken for that of
-    the noise, $\mathcal N(0,\sigma^2I)$, and what volumes shrink by on the way is the integral of a trace. It's
+    the noise, $\mathcal N(0,\sigma^2I)$; how volumes change on the way is the integral of a trace. It's
     followed by Heun's method, of order 2, as $x/r$ with $r=\sqrt{\alpha^2+\sigma^2}$ against the angle
-    $\varphi=\arctan(\sigma/\alpha)$, whose derivative $v/r$ is finite at SNR 0, too.
+    $\varphi=\arctan(\sigma/\alpha)$, with a derivative $v/r$ that is finite at SNR 0, too.
 
     Args:
         denoiser: as for `sample`; torch must be able to differentiate it, sample by sample.
@@ -1003,7 +1003,7 @@ def log_likelihood(
         ValueError: for times as in `sample`, or without noise at the end; a denoiser that returns
             another shape, or what can't be differentiated.
 
-    Source: Song et al. (2021b), section 4.3; angle: Salimans and Ho (2022), appendix D.
+    Source: Song, Sohl-Dickstein et al. (2021), section 4.3; angle: Salimans and Ho (2022).
     """
     times = torch.as_tensor(times, dtype=None if isinstance(times, Tensor) else torch.float64)
     levels = [_levels(schedule, t, x) for t in times]
@@ -1147,7 +1147,7 @@ def frechet_distance(
         ValueError: for shapes that don't belong together, NaN, infinity, a covariance that isn't
             symmetric or has a negative eigenvalue.
 
-    Source: Dowson and Landau (1982); Heusel et al. (2017), equation 6.
+    Source: Dowson and Landau (1982); Heusel et al. (2017) for features of images.
     """
     roots = []
     for cov in (cov_a, cov_b):
