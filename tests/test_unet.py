@@ -110,7 +110,7 @@ def test_times_and_labels_that_do_not_fit():
 def test_the_loss_falls():
     model, recipe = checkpoints.diffusion(steps=30)
     assert recipe["options"]["steps"] == 30 and recipe["final loss"] < 1.2
-    train, _ = checkpoints.held_out()
+    train, _ = unet.held_out()
     before, after = (mean_loss(each, train) for each in (UNet(), model))
     assert after < 0.75 * before
 
@@ -119,11 +119,11 @@ def mean_loss(model, data):
     """Return the loss on 200 digits, of the same times and noise whatever the model."""
     torch.manual_seed(3)
     with torch.no_grad():
-        return checkpoints.velocity_loss(model, *(column[:200] for column in data)).item()
+        return unet.velocity_loss(model, *(column[:200] for column in data)).item()
 
 
 def test_held_out_digits_are_no_training_digits():
-    (train, train_labels), (test, test_labels) = checkpoints.held_out()
+    (train, train_labels), (test, test_labels) = unet.held_out()
     assert train.shape == (4500, 1, 28, 28) and test.shape == (500, 1, 28, 28)
     assert train.min() == -1 and train.max() == 1
     counts = train_labels.bincount() + test_labels.bincount()
@@ -139,6 +139,31 @@ def test_the_command_stores_weights_with_their_recipe(tmp_path, capsys):
         recipe = {key: json.loads(text) for key, text in file.metadata().items()}
     assert recipe["options"]["steps"] == 1
     assert recipe["torch"] == torch.__version__
+
+
+# Drawing.
+
+
+def test_the_denoiser_undoes_the_velocity():
+    x0, eps = torch.randn(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.5, 1.0])
+    x = torch.lerp(x0, eps, t[:, None, None, None])
+
+    def exact(x, t, labels):
+        assert labels.tolist() == [3, 1, 2]
+        return eps - x0
+
+    denoiser = unet.velocity_denoiser(exact, torch.tensor([3, 1, 2]))
+    assert torch.allclose(denoiser(x, t), x0, atol=1e-6)
+
+
+def test_the_race_compares_solvers_at_equal_calls():
+    rows = list(unet.race(UNet(width=8, depth=1), steps=2, batch_size=8, calls=(1, 3)))
+    assert [(row["solver"], row["calls"]) for row in rows] == [
+        (solver, calls) for solver in ("ddim", "heun", "dpmpp_2m") for calls in (1, 3)
+    ]
+    assert len({row["energy distance"] for row in rows[::2]}) == 1  # one step is Euler's for all
+    assert all(row["sampling: images/s"] > 0 < row["training: images/s"] for row in rows)
 
 
 # The weights that ship.
@@ -168,7 +193,7 @@ def test_the_recipe_is_the_one_that_the_command_follows(shipped):
 
 def test_the_checkpoint_knows_digits_it_has_not_seen(shipped):
     model, recipe = shipped
-    train, test = checkpoints.held_out()
+    train, test = unet.held_out()
     fresh = mean_loss(UNet(), test)
     assert mean_loss(model, test) < 0.3 * fresh
     assert mean_loss(model, test) < 1.3 * mean_loss(model, train)
@@ -178,7 +203,7 @@ def test_the_checkpoint_knows_digits_it_has_not_seen(shipped):
 def test_the_checkpoint_draws_the_digit_asked_for(shipped):
     """A linear classifier, right on most real digits, names most drawn ones as they were asked."""
     model, _ = shipped
-    (images, names), (test, test_names) = checkpoints.held_out()
+    (images, names), (test, test_names) = unet.held_out()
     judge = LogisticRegression(max_iter=200, C=0.1).fit(images.flatten(1).numpy(), names.numpy())
     assert judge.score(test.flatten(1).numpy(), test_names.numpy()) > 0.85
     labels = torch.arange(10).repeat_interleave(10)

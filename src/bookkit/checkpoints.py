@@ -10,47 +10,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from derived.data import mnist
 from derived.training import fit, moving_average, seed_everything
-from derived.unet import UNet
+from derived.unet import UNet, held_out, velocity_loss
 
-__all__ = ["RECIPES", "diffusion", "digest", "held_out", "main", "velocity_loss"]
+__all__ = ["RECIPES", "diffusion", "digest", "main"]
 
 FOLDER = Path("chapters") / "checkpoints"
-HELD_OUT = 500  # digits that no checkpoint has seen, 50 a class on average
-CLASSES = 10  # and as a label: of no known class
-UNLABELED = 0.1  # of the rows train the prediction without a class, which guidance needs
-
-
-def held_out() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return the digits in -1..1 with their labels, 4,500 to train on and the 500 held out."""
-    images, labels = mnist()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    images, labels = images[order, None] * 2 - 1, labels[order]
-    return (images[HELD_OUT:], labels[HELD_OUT:]), (images[:HELD_OUT], labels[:HELD_OUT])
-
-
-def velocity_loss(model: nn.Module, x0: Tensor, labels: Tensor) -> Tensor:
-    """Return the squared error of the velocity ε - x_0 on the way x_t = (1 - t) x_0 + t ε.
-
-    Times are the logistic function of a standard normal variable (Esser et al., 2024, section
-    3.1); a tenth of the labels are replaced by "of no known class".
-    """
-    eps = torch.randn_like(x0)
-    t = torch.randn(len(x0), device=x0.device).sigmoid()
-    known = torch.rand(len(x0), device=x0.device) >= UNLABELED
-    labels = torch.where(known, labels, CLASSES)
-    weight = t[:, None, None, None]
-    answer = model((1 - weight) * x0 + weight * eps, t, labels)
-    return (answer - (eps - x0)).square().mean()
 
 
 def diffusion(*, steps: int = 2000, seed: int = 0) -> tuple[UNet, dict]:
     """Train the UNet on the digits; return the average of its weights and the recipe."""
     seed_everything(seed)
-    model = UNet(classes=CLASSES)
+    model = UNet()
     average = moving_average(model, decay=0.995)
     options = {"steps": steps, "batch_size": 64, "lr": 3e-3, "seed": seed, "clip": 1.0}
     train, _ = held_out()
