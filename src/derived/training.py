@@ -2,7 +2,8 @@
 
 `fit` is the loop that a chapter writes out once in plain PyTorch, and gives the same weights to
 the last bit. What a longer run needs are options: clipped gradients, an average of the weights,
-checkpoints, bfloat16. Started by `accelerate launch`, several processes share each batch.
+checkpoints, bfloat16. Started by `accelerate launch`, several processes share each batch; with
+the environment variable `ACCELERATE_USE_CPU=true` they do without GPUs.
 """
 
 import itertools
