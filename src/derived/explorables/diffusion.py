@@ -174,12 +174,12 @@ class GuidancePaths(Explorable):
     name = "guidance_paths"
     script = "diffusion_guidance.js"
     caption = (
-        "Guidance paths. With the weight w = 3, guidance toward A is often said to sample the tilted "
-        "density, on the right. What the guided ODE samples, on the left, lies farther out and closer "
-        "together: the push away from B and C acts at every noise level, and only at the last one is it "
-        "the tilted density’s. At w = 1 both are A. Lower the number of steps to see what each solver "
-        "makes of the same paths; drag A, B and C, or choose “two Gaussians”, where both standard "
-        "deviations are known: 2^((1 − w)/2) on the left, √(2/(w + 1)) on the right."
+        "Guidance paths. Guidance with a weight w above 1 is often said to sample the tilted density, on "
+        "the right. What the guided ODE samples, on the left, lies farther out and closer together: the "
+        "push away from the other data acts at every noise level, and only at the last one is it the "
+        "tilted density’s. At w = 1 both are the data of the condition. Lower the number of steps to see "
+        "what each solver makes of the same paths; drag the components, or choose “two Gaussians”, where "
+        "both standard deviations are known: 2^((1 − w)/2) on the left, √(2/(w + 1)) on the right."
     )
     alt = (
         "Two squares show the same part of the plane with three groups of data, A at the lower left, B "
