@@ -97,7 +97,7 @@ def test_the_server_watches_sources_and_not_what_a_build_writes(path, watched):
 def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp_path):
     # Built from a copy: setuptools packs whatever an earlier build left behind in the tree.
     source = tmp_path / "source"
-    for name in ("src", "chapters/recorded"):
+    for name in ("src", "chapters/recorded", "chapters/checkpoints"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.egg-info"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -105,7 +105,8 @@ def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp
     subprocess.run([*build, "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for file in ("explorables/iou.js", "explorables/kit.css", "recorded/iou_peers.json"):
+    files = ("explorables/iou.js", "explorables/kit.css", "recorded/iou_peers.json")
+    for file in (*files, "checkpoints/diffusion.safetensors"):
         assert f"derived/{file}" in names
     zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
     # The chapter's cells up to the one that trains, from a folder that has nothing of the book.
@@ -116,6 +117,7 @@ def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp
     cells = [
         "import derived; assert 'unpacked' in derived.__file__, derived.__file__",
         *cells[:first],
+        "from derived.unet import load_checkpoint; print(load_checkpoint('diffusion')[1]['command'])",
     ]
     script = tmp_path / "cells.py"
     script.write_text("\n\n".join(cells), encoding="utf8")
@@ -125,6 +127,7 @@ def test_the_wheel_carries_what_notebooks_need_and_works_from_another_folder(tmp
     )
     assert done.returncode == 0, done.stderr
     assert "iou-1: not attempted yet" in done.stdout
+    assert "python -m bookkit.checkpoints diffusion" in done.stdout
 
 
 def test_jupyterlab_accepts_the_extension_that_renders_directives():

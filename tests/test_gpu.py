@@ -197,7 +197,7 @@ import sys
 class Bare:
     def find_spec(self, name, path=None, target=None):
         absent = ("IPython", "ipykernel", "nbformat", "nbclient", "sphinx", "pytest", "anywidget")
-        if name.partition(".")[0] in (*absent, "mlxtend", "sklearn", "myst_nb", "beartype"):
+        if name.partition(".")[0] in (*absent, "mlxtend", "sklearn", "myst_nb", "beartype", "accelerate"):
             raise ImportError(f"{name} is not on a bare machine")
 sys.meta_path.insert(0, Bare())
 from bookkit import gpu

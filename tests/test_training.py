@@ -2,7 +2,10 @@
 
 import io
 import math
+import os
 import random
+import socket
+import subprocess
 import sys
 
 import nbformat
@@ -10,10 +13,18 @@ import numpy
 import pytest
 import torch
 from nbclient import NotebookClient
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from derived.training import OPTIMIZERS, SCHEDULES, batches, fit, seed_everything
+from derived.training import (
+    OPTIMIZERS,
+    SCHEDULES,
+    batches,
+    fit,
+    moving_average,
+    seed_everything,
+)
 
 
 def examples(rows=50):
@@ -186,6 +197,259 @@ def test_seed_everything_seeds_all_three_generators():
     assert not set(draw()) & set(first)
 
 
+# Longer runs: clipping, averages, precision, checkpoints, several processes.
+
+
+def test_clipping_shortens_the_gradient_of_all_weights_together():
+    model, same, unclipped = nn.Linear(3, 1), nn.Linear(3, 1), nn.Linear(3, 1)
+    for each in (same, unclipped):
+        each.load_state_dict(model.state_dict())
+    start, data = weights(model), examples(8)
+    arguments = {"steps": 1, "batch_size": 8, "lr": 1.0, "optimizer": "sgd"}
+    arguments["schedule"] = "constant"
+    fit(unclipped, loss, data, **arguments)
+    gradient = start - weights(unclipped)
+    length = gradient.norm().item()
+    fit(model, loss, data, clip=length / 3, **arguments)
+    assert torch.allclose(start - weights(model), gradient / 3, rtol=1e-5)
+    fit(same, loss, data, clip=length * 3, **arguments)
+    assert torch.equal(weights(same), weights(unclipped))
+
+
+def test_the_average_follows_its_formula():
+    model, decay = Spring(), 0.6
+    average = moving_average(model, decay=decay)
+    seen = []
+
+    def slope_one(model, _):
+        seen.append(model.weight.item())
+        return -(1 + len(seen)) * model.weight
+
+    arguments = {"optimizer": "sgd", "schedule": "constant", "lr": 0.5, "batch_size": 1}
+    fit(model, slope_one, (torch.zeros(1),), steps=20, ema=average, **arguments)
+    first, *later = [*seen[1:], model.weight.item()]
+    expected = first
+    for k, weight in enumerate(later, 1):
+        d = min(decay, (1 + k) / (10 + k))
+        expected = d * expected + (1 - d) * weight
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-12)
+    assert not average.training and not average.module.weight.requires_grad
+
+
+def test_the_average_changes_nothing_else():
+    with_average, without = make_model(), make_model()
+    for model, options in ((with_average, {"ema": moving_average(with_average)}), (without, {})):
+        torch.manual_seed(4)
+        fit(model, loss, examples(), steps=5, **options)
+    assert torch.equal(weights(with_average), weights(without))
+
+
+def test_bf16_is_close_and_keeps_weights_in_float32():
+    low, full = make_model(), make_model()
+    seen = []
+
+    def watched(model, inputs, targets):
+        seen.append(model(inputs).dtype)
+        return loss(model, inputs, targets)
+
+    for model, precision in ((low, "bf16"), (full, "fp32")):
+        torch.manual_seed(4)
+        fit(model, watched, examples(), steps=10, precision=precision)
+    assert seen[0] == torch.bfloat16 and seen[-1] == torch.float32
+    assert all(weight.dtype == torch.float32 for weight in low.parameters())
+    assert not torch.equal(weights(low), weights(full))
+    assert torch.allclose(weights(low), weights(full), atol=0.02)
+
+
+class Interrupted(Exception):
+    """Stands for a machine that is taken away."""
+
+
+def noisy_loss(model, inputs, targets):
+    """Draw from all three global generators, an odd number of normal variates from each."""
+    shift = random.gauss(0, 0.1) + numpy.random.normal(0, 0.1)
+    return (
+        mse_loss(model(inputs + 0.1 * torch.randn_like(inputs)), targets)
+        + shift * model[0].bias.sum()
+    )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_goes_on_to_the_last_bit(optimizer, schedule, tmp_path):
+    path = tmp_path / "run.safetensors"
+    arguments = {"steps": 12, "batch_size": 16, "lr": 0.01, "seed": 2, "clip": 1.0}
+    arguments |= {"optimizer": optimizer, "schedule": schedule}
+
+    def start(stop=None, **options):
+        model = make_model(seed=7)
+        average = moving_average(model, decay=0.5)
+        calls = []
+
+        def interrupted(model, *batch):
+            calls.append(len(batch))
+            if len(calls) == stop:
+                raise Interrupted
+            return noisy_loss(model, *batch)
+
+        losses = fit(model, interrupted, examples(), ema=average, **arguments, **options)
+        return losses, weights(model), weights(average), torch.rand(3), len(calls)
+
+    losses, whole, mean, chance, _ = start()
+    with pytest.raises(Interrupted):
+        start(stop=9, checkpoint=path, save_every=5)  # in step 9, of which 5 are kept
+    seed_everything(99)
+    *resumed, calls = start(checkpoint=str(path), save_every=5)
+    assert calls == 7
+    for got, expected in zip(resumed, (losses, whole, mean, chance), strict=True):
+        assert torch.equal(got, expected)
+    *again, calls = start(checkpoint=path)
+    assert calls == 0 and all(
+        torch.equal(got, expected) for got, expected in zip(again, resumed, strict=True)
+    )
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"lr": 0.2}, "is of a run with lr=0.1, got 0.2; choose another file"),
+        ({"steps": 5}, "with steps=3, got 5"),
+        ({"clip": 1.0}, "with clip=None, got 1.0"),
+        ({"data": examples(20)}, "with rows=50, got 20"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(changed, said, tmp_path):
+    path = tmp_path / "run.safetensors"
+    arguments = {"data": examples(), "steps": 3, "lr": 0.1, "checkpoint": path}
+    fit(nn.Linear(3, 1), loss, **arguments)
+    model = nn.Linear(3, 1)
+    before = weights(model)
+    with pytest.raises(ValueError, match=f"^checkpoint: .*{said}"):
+        fit(model, loss, **arguments | changed)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path):
+    path = tmp_path / "run.safetensors"
+    if content is None:
+        save_file({"weight": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="is no checkpoint of `fit`"):
+        fit(nn.Linear(3, 1), loss, examples(), steps=1, checkpoint=path)
+
+
+def test_a_checkpoint_that_can_not_be_written_is_noticed_before_training(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint: expected a file in a folder that exists"):
+        fit(nn.Linear(3, 1), loss, examples(), steps=1, checkpoint=tmp_path / "no" / "run.st")
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+import torch
+from derived.training import fit, moving_average, seed_everything
+from torch.nn.functional import mse_loss
+torch.set_num_threads(1)
+seed_everything(0)
+model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+average = moving_average(model, decay=0.5)
+inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(5))
+data = inputs, inputs.sin().sum(-1, keepdim=True)
+folder, rank = Path(sys.argv[1]), os.environ.get("RANK", "alone")
+options = {"batch_size": 16, "lr": 0.1, "clip": 0.5, "ema": average}
+losses = fit(model, lambda m, x, y: mse_loss(m(x), y), data, steps=20, **options)
+noise = []
+def with_noise(m, x, y):
+    noise.append(torch.randn(()).item())
+    return mse_loss(m(x) + noise[-1], y)
+options |= {"ema": None, "checkpoint": folder / "run.safetensors", "save_every": 2}
+def stop(m, x, y):
+    if len(noise) == 2:
+        raise KeyboardInterrupt
+    return with_noise(m, x, y)
+try:
+    fit(model, stop, data, steps=4, **options)
+except KeyboardInterrupt:
+    torch.rand(rank == "1" and 3 or 5)  # what must not matter
+    fit(model, with_noise, data, steps=4, **options)
+try:
+    fit(model, with_noise, data, steps=1, batch_size=15)
+except ValueError as error:
+    refused = str(error)
+else:
+    refused = ""
+flat = [torch.cat([w.flatten() for w in m.parameters()]).tolist() for m in (model, average)]
+torch.save([losses.tolist(), *flat, noise, refused], folder / rank)
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return what one process, and each of two that share every batch, came to."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "script.py").write_text(SCRIPT)
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "DERIVED_PROGRESS": "1"}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    launch += ["--dynamo_backend=no", f"--main_process_port={free_port()}"]
+    for command, name in (([sys.executable], "one"), (launch, "two")):
+        command = [*command, "script.py", name]
+        process = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert process.returncode == 0, process.stderr
+    files = ("one/alone", "two/0", "two/1")
+    return [torch.load(folder / file, weights_only=True) for file in files]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_processes_get_the_losses_of_one(runs):
+    one, *two = runs
+    for each in two:
+        assert each[0] == pytest.approx(one[0], rel=1e-5)
+    assert two[0][:3] == two[1][:3]
+    assert sum(one[0][-5:]) < 0.8 * sum(one[0][:5])  # so that there were steps to agree on
+
+
+def test_two_processes_draw_different_noise_and_go_on_with_their_own(runs):
+    _, first, second = runs
+    assert len(first[3]) == len(second[3]) == 4
+    assert len({*first[3], *second[3]}) == 8
+    assert first[1] == second[1]
+
+
+def test_a_batch_must_divide_among_the_processes(runs):
+    one, *two = runs
+    assert one[4] == ""
+    assert {each[4] for each in two} == {"batch_size: expected a multiple of 2 processes, got 15"}
+
+
+def test_training_alone_needs_no_accelerate():
+    code = """
+import sys
+sys.modules["accelerate"] = sys.modules["safetensors"] = None
+import torch
+from derived.training import fit, moving_average
+model = torch.nn.Linear(2, 1)
+average = moving_average(model)
+fit(model, lambda m, x: m(x).square().mean(), (torch.ones(8, 2),), steps=3, ema=average, clip=1.0)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+
+
 # What goes wrong.
 
 
@@ -226,6 +490,11 @@ def test_a_loss_of_several_numbers_is_refused():
         ({"data": (torch.tensor(1.0),)}, "data: "),
         ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd; got 'lion'"),
         ({"schedule": "linear"}, "schedule: expected one of .*onecycle; got 'linear'"),
+        ({"precision": "fp16"}, "precision: expected one of fp32, bf16; got 'fp16'"),
+        ({"clip": 0}, "clip: expected a number above 0 or None, got 0"),
+        ({"clip": math.nan}, "clip: "),
+        ({"ema": 0.99}, r"ema: expected None or what moving_average\(model\) returns"),
+        ({"save_every": 0}, "save_every: expected an integer of at least 1, got 0"),
     ],
 )
 def test_what_can_not_be_trained(changed, said):
@@ -234,6 +503,12 @@ def test_what_can_not_be_trained(changed, said):
     with pytest.raises(ValueError, match=said):
         fit(model, loss, **{"data": examples(), "steps": 2} | changed)
     assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("decay", [1, 1.5, -0.1, math.nan, "0.9", True])
+def test_what_is_no_decay(decay):
+    with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got "):
+        moving_average(nn.Linear(3, 1), decay=decay)
 
 
 @pytest.mark.parametrize("data", [torch.zeros(4, 3), ([1.0], [2.0]), None])

@@ -1,18 +1,22 @@
 """The book's one training loop: seeds, batches, a schedule, progress.
 
 `fit` is the loop that a chapter writes out once in plain PyTorch, and gives the same weights to
-the last bit.
+the last bit. What a longer run needs are options: clipped gradients, an average of the weights,
+checkpoints, bfloat16. Started by `accelerate launch`, several processes share each batch; with
+the environment variable `ACCELERATE_USE_CPU=true` they do without GPUs.
 """
 
+import itertools
 import math
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOBase
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -21,10 +25,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 
+from derived._checkpoints import Run, generators, restore_generators
 from derived._validation import count, one_of, validated
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "batches", "fit", "seed_everything"]
+__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "batches", "fit", "moving_average"]
+__all__ += ["seed_everything"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
@@ -34,6 +41,8 @@ SCHEDULES: dict[str, Callable[[Optimizer, float, int], LRScheduler]] = {
     "cosine": lambda optimizer, lr, steps: CosineAnnealingLR(optimizer, steps),
     "onecycle": lambda optimizer, lr, steps: OneCycleLR(optimizer, lr, total_steps=steps),
 }
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}  # what matrix products are computed in
 
 _REDRAW = 0.1  # seconds between two states of the progress bar
 _BAR = 30  # its length in characters
@@ -80,7 +89,65 @@ def batches(
     return (tuple(column[which.to(column.device)] for column in data) for which in chosen)
 
 
-@validated(optimizer=one_of(list(OPTIMIZERS)), schedule=one_of(list(SCHEDULES)))
+def _decay(name: str, value: Any) -> None:
+    """Refuse what is not a number in 0 ≤ value < 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+
+
+@validated(decay=_decay)
+def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
+    """Return a copy of a model for `fit` to keep at the moving average of its weights.
+
+    After the k-th step, with the weights θ_k,
+
+        a_1 = θ_1,    a_{k+1} = d_k a_k + (1 - d_k) θ_{k+1},    d_k = min(decay, (1 + k) / (10 + k)).
+
+    The smaller d_k of the first steps let the average forget the start. Call the result like the
+    model; its weights alone are `average.module.state_dict()`.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
+    Source: Polyak and Juditsky (1992) for averaging; the warm-up is TensorFlow's
+    `ExponentialMovingAverage` with `num_updates`.
+    """
+
+    @torch.no_grad()
+    def update(average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        done = updates.item()
+        torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + done) / (10 + done)))
+
+    return AveragedModel(model, multi_avg_fn=update).eval().requires_grad_(False)
+
+
+def _positive_or_none(name: str, value: Any) -> None:
+    """Refuse what is neither None nor a number above 0."""
+    if value is not None and (not isinstance(value, Real) or not value > 0):
+        raise ValueError(f"{name}: expected a number above 0 or None, got {value!r}")
+
+
+def _average_or_none(name: str, value: Any) -> None:
+    """Refuse what is neither None nor made by `moving_average`."""
+    if value is not None and not isinstance(value, AveragedModel):
+        raise ValueError(f"{name}: expected None or what moving_average(model) returns")
+
+
+def _file_or_none(name: str, value: Any) -> None:
+    """Refuse a path in a folder that does not exist, before hours of training."""
+    if value is not None and not Path(value).absolute().parent.is_dir():
+        raise ValueError(f"{name}: expected a file in a folder that exists, got {value}")
+
+
+@validated(
+    optimizer=one_of(list(OPTIMIZERS)),
+    schedule=one_of(list(SCHEDULES)),
+    precision=one_of(list(PRECISIONS)),
+    clip=_positive_or_none,
+    ema=_average_or_none,
+    checkpoint=_file_or_none,
+    save_every=count,
+)
 def fit(
     model: nn.Module,
     loss: Callable[..., Tensor],
@@ -93,6 +160,11 @@ def fit(
     device: torch.device | str | None = None,
     optimizer: str = "adamw",
     schedule: str = "onecycle",
+    clip: Real | None = None,
+    ema: AveragedModel | None = None,
+    precision: str = "fp32",
+    checkpoint: str | Path | None = None,
+    save_every: int = 1000,
 ) -> Float[Tensor, "{steps}"]:
     """Train a model in place and return the loss of every step.
 
@@ -101,43 +173,105 @@ def fit(
     A progress bar shows in terminals and live notebooks and is erased at the end; the environment
     variable `DERIVED_PROGRESS=0` turns it off.
 
+    In a script that `accelerate launch` started, each of n processes takes the n-th part of every
+    batch and the gradients are averaged: the losses, of a `loss` that is a mean over rows, are
+    those of one process. Processes after the first draw their chance from generators of their own.
+
     Args:
         model: the module to train.
         loss: a function of the model and the tensors of one batch that returns a scalar.
         data: tensors with one row an example, such as (images, boxes).
         steps: number of updates.
-        batch_size: rows in each; see `batches` for their order.
+        batch_size: rows in each, of all processes together; see `batches` for their order.
         lr: the learning rate, at its largest where the schedule changes it.
         seed: of the order of the rows; `seed_everything` is for all other chance.
-        device: where to train; the model is moved there. By default where it is.
+        device: where to train; the model is moved there. By default where it is, and with several
+            processes where Accelerate puts each.
         optimizer: one of `OPTIMIZERS`, with PyTorch's defaults.
         schedule: one of `SCHEDULES`, with PyTorch's defaults: onecycle moves the momentum as well.
+        clip: the largest norm of the gradient of all weights together; a longer one is shortened.
+        ema: what `moving_average(model)` returned, updated after each step.
+        precision: one of `PRECISIONS`; bf16 computes `loss` under `torch.autocast` and leaves
+            weights, moments and the average in their own precision.
+        checkpoint: a safetensors file for all that the run has come to, written every `save_every`
+            steps and at the end. If it exists, the run goes on from there, with the weights that
+            an uninterrupted run would have had to the last bit.
 
     Raises:
         ValueError: for data without rows or of different lengths, counts below 1, an unknown
-            name, or a loss that is not one finite number (the model keeps the weights it had
-            before that step).
+            name, a checkpoint of a run with other settings, a batch that does not divide among
+            the processes, or a loss that is not one finite number (the model keeps the weights
+            it had before that step).
     """
     order = batches(data, steps=steps, batch_size=batch_size, seed=seed)
-    model.to(device).train()
+    team = _team()
+    rank, ranks = (team.process_index, team.num_processes) if team else (0, 1)
+    if batch_size % ranks:
+        raise ValueError(f"batch_size: expected a multiple of {ranks} processes, got {batch_size}")
+    model.to(team.device if team else device).train()
+    where = next(model.parameters()).device
     descent = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
     plan = SCHEDULES[schedule](descent, lr, steps)
-    where = next(model.parameters()).device
-    losses = []
-    with _progress(steps) as show:
-        for step, batch in enumerate(order, 1):
-            value = loss(model, *(column.to(where) for column in batch))
-            if value.shape or not value.isfinite():
+    settings = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "clip": clip}
+    settings |= {"optimizer": optimizer, "schedule": schedule, "precision": precision}
+    settings |= {"rows": len(data[0]), "ema": ema is not None, "processes": ranks}
+    run = Run(model, ema and ema.to(where), descent, plan, settings)
+    if rank:
+        torch.manual_seed(torch.initial_seed() + rank)
+    if checkpoint and Path(checkpoint).exists():
+        states = run.load(Path(checkpoint))
+        # Clones, because PyTorch reads a generator's state from where the memory of a view begins.
+        restore_generators({name: each[rank].clone() for name, each in states.items()}, where)
+    network = team.prepare_model(model) if team else model
+    low = PRECISIONS[precision]
+    done = len(run.losses)
+    with _progress(steps, watched=rank == 0) as show:
+        for step, batch in enumerate(itertools.islice(order, done, None), done + 1):
+            with torch.autocast(where.type, low) if low else nullcontext():
+                value = loss(network, *(column[rank::ranks].to(where) for column in batch))
+            mean = _mean(team, value.detach())
+            if value.shape or not mean.isfinite():
                 raise ValueError(
-                    f"loss: expected one finite number, got {_say(value)} at step {step}"
+                    f"loss: expected one finite number, got {_say(mean)} at step {step}"
                 )
             descent.zero_grad()
             value.backward()
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
             descent.step()
             plan.step()
-            losses.append(value.detach())
-            show(step, value)
-    return torch.stack(losses).cpu()
+            if ema:
+                ema.update_parameters(model)
+            run.losses.append(mean)
+            show(step, mean)
+            if checkpoint and (step % save_every == 0 or step == steps):
+                states = {name: _all(team, each) for name, each in generators(where).items()}
+                if rank == 0:
+                    run.save(Path(checkpoint), states)
+                if team:
+                    team.wait_for_everyone()
+    return torch.stack(run.losses).cpu()
+
+
+def _team():
+    """Return Accelerate's view of the processes that share this run; None of one alone.
+
+    One process needs nothing of it: a machine without Accelerate can train.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision="no")
+
+
+def _mean(team, value: Tensor) -> Tensor:
+    return team.reduce(value, "mean") if team else value
+
+
+def _all(team, state: Tensor) -> Tensor:
+    """Return a state of every process, one a row."""
+    return team.gather(state.to(team.device)[None]) if team else state[None]
 
 
 def _say(value: Tensor) -> str:
@@ -145,9 +279,9 @@ def _say(value: Tensor) -> str:
 
 
 @contextmanager
-def _progress(steps: int) -> Iterator[Callable[[int, Tensor], None]]:
+def _progress(steps: int, *, watched: bool) -> Iterator[Callable[[int, Tensor], None]]:
     """Give a function of the step and its loss that redraws a bar; erase the bar at the end."""
-    stream = _screen()
+    stream = _screen() if watched else None
     width, due = 0, 0.0
 
     def show(step: int, value: Tensor) -> None:

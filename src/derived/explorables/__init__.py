@@ -1,6 +1,7 @@
 """Interactive figures: one front end for notebooks and for the website, numbers tested against Python."""
 
 from derived.explorables._base import Explorable, module_source
+from derived.explorables.diffusion import DenoiseAPoint, GuidancePaths
 from derived.explorables.initialization import AttentionTemperature, SignalThroughDepth
 from derived.explorables.iou import PushABox
 from derived.explorables.linear_attention import MatrixMemory
@@ -8,7 +9,9 @@ from derived.explorables.linear_attention import MatrixMemory
 __all__ = [
     "EXPLORABLES",
     "AttentionTemperature",
+    "DenoiseAPoint",
     "Explorable",
+    "GuidancePaths",
     "MatrixMemory",
     "PushABox",
     "SignalThroughDepth",
@@ -17,5 +20,12 @@ __all__ = [
 
 EXPLORABLES: dict[str, type[Explorable]] = {
     figure.name: figure
-    for figure in (AttentionTemperature, SignalThroughDepth, MatrixMemory, PushABox)
+    for figure in (
+        AttentionTemperature,
+        SignalThroughDepth,
+        MatrixMemory,
+        PushABox,
+        DenoiseAPoint,
+        GuidancePaths,
+    )
 }

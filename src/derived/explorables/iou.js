@@ -7,6 +7,7 @@ import {
   OWN_KEYS,
   animate,
   announcer,
+  arrowPath,
   barTable,
   button,
   choice,
@@ -365,16 +366,6 @@ function strength(value) {
 function boxPath(box, scale) {
   const [x1, y1, x2, y2] = box.map((value) => value * scale);
   return { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-}
-
-/** The path of an arrow from `at` along the unit vector `way`; of length 0 it is a small circle. */
-function arrowPath([x, y], way, length) {
-  if (length === 0) return `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0`;
-  const [ux, uy] = way.map((part) => Math.sign(length) * part);
-  const tip = [x + length * way[0], y + length * way[1]];
-  const head = Math.min(7, Math.abs(length));
-  const wing = (side) => `${tip[0] - head * ux - side * uy} ${tip[1] - head * uy + side * ux}`;
-  return `M${x} ${y}L${tip.join(" ")}M${wing(5)}L${tip.join(" ")}L${wing(-5)}`;
 }
 
 /** What a loss looks at beside the boxes, named and as a path: hull, inner boxes, corners. */

@@ -362,8 +362,9 @@ export function paintField(canvas, field, { ramp, low, high, levels, line }) {
   const { values, columns, rows } = field;
   const image = new ImageData(columns, rows);
   values.forEach((value, i) => {
-    const [r, g, b] = ramp((value - low) / (high - low));
-    image.data.set([r, g, b, 255], 4 * i);
+    const color = ramp((value - low) / (high - low));
+    for (const channel of [0, 1, 2]) image.data[4 * i + channel] = color[channel];
+    image.data[4 * i + 3] = 255;
   });
   const small = element("canvas", { width: columns, height: rows });
   small.getContext("2d").putImageData(image, 0, 0);
@@ -391,6 +392,12 @@ export function contour({ values, columns, rows }, level) {
   for (let y = 0; y + 1 < rows; y += 1) {
     for (let x = 0; x + 1 < columns; x += 1) {
       const i = y * columns + x;
+      const below =
+        (values[i] < level) +
+        (values[i + 1] < level) +
+        (values[i + columns] < level) +
+        (values[i + columns + 1] < level);
+      if (below % 4 === 0) continue; // most cells lie on one side of the line
       const corners = [values[i], values[i + 1], values[i + columns + 1], values[i + columns]];
       const cuts = [];
       for (let side = 0; side < 4; side += 1) {
@@ -406,6 +413,106 @@ export function contour({ values, columns, rows }, level) {
     }
   }
   return segments;
+}
+
+/** The path of an arrow from `at` along the unit vector `way`; of length 0 it is a small circle. */
+export function arrowPath([x, y], way, length) {
+  if (length === 0) return `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0`;
+  const [ux, uy] = way.map((part) => Math.sign(length) * part);
+  const tip = [x + length * way[0], y + length * way[1]];
+  const head = Math.min(7, Math.abs(length));
+  const wing = (side) => `${tip[0] - head * ux - side * uy} ${tip[1] - head * uy + side * ux}`;
+  return `M${x} ${y}L${tip.join(" ")}M${wing(5)}L${tip.join(" ")}L${wing(-5)}`;
+}
+
+/**
+ * A stage that shows [−a, a] × [−b, b], a and b being `reach` and y pointing up: a `canvas`, a
+ * `drawing`, and on them points that can be moved by pointer or arrow keys. `points` are
+ * { name: { label, text } }; `onMove(name, [x, y])` hears where one should go, `onFocus(name)` which
+ * one is held, `onDrop()` that it was let go. `fit(width)` measures anew, `at(x, y)` gives pixels, and
+ * `show(name, point, told, chosen)` places a point and says so; without a point it is hidden.
+ */
+export function pointStage({ reach, points, onMove, onFocus = () => {}, onDrop = () => {} }) {
+  const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
+  const layer = shape("g");
+  const drawing = shape("svg", { class: "xp-drawing", "aria-hidden": "true" });
+  const id = `xp-help-${Math.random().toString(36).slice(2)}`;
+  const help = element(
+    "p",
+    { class: "xp-hidden", id },
+    "Arrow keys move the point by 0.05, with Shift by 0.25.",
+  );
+  const style = `aspect-ratio: ${reach.join(" / ")}`;
+  const node = element("div", { class: "xp-stage xp-points", style }, canvas, drawing);
+  if (Object.keys(points).length) node.append(help);
+  const places = {};
+  let scale = 1;
+  let held = null; // the point on top
+  const at = (x, y) => [(reach[0] + x) * scale, (reach[1] - y) * scale];
+  const inside = (x, i) => Number(clamp(x, 0.1 - reach[i], reach[i] - 0.1).toFixed(3));
+  const move = (name, ...to) => onMove(name, to.map(inside));
+
+  const parts = Object.entries(points).map(([name, { label, text, series = null }]) => {
+    const disk = shape("circle", { class: "xp-token", r: 10.5 });
+    const letter = shape("text", { class: "xp-token-text" }, text);
+    const group = shape("g", { "data-point": name, "data-series": series }, disk, letter);
+    const grip = handle({
+      ...{ label, name, min: -reach[0], max: reach[0], step: 0.05, bigStep: 0.25 },
+      onStep: (dx, dy) => move(name, places[name][0] + dx, places[name][1] - dy),
+    });
+    set(grip.node, { "aria-describedby": id });
+    grip.node.addEventListener("focus", () => {
+      held = name;
+      layer.append(group);
+      onFocus(name);
+    });
+    node.append(grip.node);
+    layer.append(group);
+    return [name, { disk, letter, group, grip }];
+  });
+  const part = Object.fromEntries(parts);
+
+  draggable(node, (x, y, touch) => {
+    const near = Object.entries(places).map(([name, place]) => {
+      const [px, py] = at(...place);
+      return { name, place, far: Math.hypot(x - px, y - py) - (name === held ? 4 : 0) };
+    });
+    const [best] = near.sort((a, b) => a.far - b.far);
+    if (!best || best.far > (touch ? 24 : 14)) return null;
+    const [px, py] = best.place;
+    return {
+      cursor: "grab",
+      node: part[best.name].grip.node,
+      drag: (dx, dy) => move(best.name, px + dx / scale, py - dy / scale),
+      drop: onDrop,
+    };
+  });
+
+  return {
+    ...{ node, canvas, drawing, layer, at },
+    scale: () => scale,
+    fit(width) {
+      scale = width / (2 * reach[0]);
+      const height = 2 * reach[1] * scale;
+      const density = Math.min(devicePixelRatio || 1, 2);
+      set(drawing, { viewBox: `0 0 ${width} ${height}`, width, height });
+      set(canvas, { width: Math.round(width * density), height: Math.round(height * density) });
+    },
+    show(name, point, told, chosen = false) {
+      const { disk, letter, group, grip } = part[name];
+      set(group, { display: point ? null : "none", "data-chosen": chosen });
+      grip.node.hidden = !point;
+      delete places[name];
+      if (!point) return;
+      places[name] = point;
+      const [x, y] = at(...point);
+      const side = matchMedia("(pointer: coarse)").matches ? 44 : 26;
+      set(disk, { cx: x, cy: y });
+      set(letter, { x, y });
+      grip.place({ left: x - side / 2, top: y - side / 2, width: side, height: side });
+      grip.describe(point[0], `x ${format(point[0])}, y ${format(point[1])}; ${told}`);
+    },
+  };
 }
 
 /**
@@ -483,6 +590,66 @@ export function normals(seed, count) {
     if (i + 1 < count) values[i + 1] = radius * Math.sin(turn);
   }
   return values;
+}
+
+// ---------------------------------------------------------------------------------- mixtures
+
+/**
+ * What is known in closed form when x = x0 + sigma · noise and x0 is from a mixture of Gaussians in
+ * the plane, `components` being [x, y, std] and equally likely. For `points` = [x, y, x, y, …]:
+ * `logDensity` of each, `denoised`, the means E[x0 | x] as points, and `shares`, the probabilities of
+ * the components given x, point by point.
+ */
+export function mixtureAt(components, points, sigma) {
+  const count = points.length / 2;
+  const size = components.length;
+  const logDensity = new Float64Array(count);
+  const denoised = new Float64Array(2 * count);
+  const shares = new Float64Array(size * count);
+  const parts = components.map(([mx, my, std]) => {
+    const variance = std ** 2 + sigma ** 2;
+    const height = -Math.log(2 * Math.PI * variance * size);
+    return { mx, my, half: 0.5 / variance, height, gain: std ** 2 / variance };
+  });
+  for (let i = 0; i < count; i += 1) {
+    const x = points[2 * i];
+    const y = points[2 * i + 1];
+    const first = size * i;
+    let top = -Infinity;
+    for (let k = 0; k < size; k += 1) {
+      const { mx, my, half, height } = parts[k];
+      const log = height - half * ((x - mx) ** 2 + (y - my) ** 2);
+      shares[first + k] = log;
+      if (log > top) top = log;
+    }
+    let sum = 0;
+    for (let k = 0; k < size; k += 1) {
+      shares[first + k] = Math.exp(shares[first + k] - top);
+      sum += shares[first + k];
+    }
+    logDensity[i] = top + Math.log(sum);
+    for (let k = 0; k < size; k += 1) {
+      const { mx, my, gain } = parts[k];
+      const share = shares[first + k] / sum;
+      shares[first + k] = share;
+      denoised[2 * i] += share * (mx + gain * (x - mx));
+      denoised[2 * i + 1] += share * (my + gain * (y - my));
+    }
+  }
+  return { logDensity, denoised, shares };
+}
+
+/** The centers of columns × rows equal cells of [−a, a] × [−b, b], row by row from the top, as points. */
+export function gridPoints([a, b], columns, rows) {
+  const points = new Float64Array(2 * columns * rows);
+  for (let row = 0; row < rows; row += 1) {
+    for (let column = 0; column < columns; column += 1) {
+      const i = 2 * (row * columns + column);
+      points[i] = a * ((2 * column + 1) / columns - 1);
+      points[i + 1] = b * (1 - (2 * row + 1) / rows);
+    }
+  }
+  return points;
 }
 
 // ---------------------------------------------------------------------------------- surroundings
