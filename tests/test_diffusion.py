@@ -734,7 +734,8 @@ def test_ddim_steps_are_rounded_once_at_every_time(name, stride, dtype):
         random_tensor(len(t), 2, seed=1, dtype=dtype),
         random_tensor(len(t), 2, seed=2, dtype=dtype),
     )
-    z = long(random_tensor(len(t), 2, seed=3))
+    generator = torch.Generator().manual_seed(3)
+    z = long(torch.randn(len(t), 2, generator=generator, dtype=dtype))
     (alpha_t, sigma_t), (alpha_s, sigma_s) = (long_levels(schedule, s) for s in (t, t - stride))
     x0 = (long(x) - sigma_t * long(eps)) / alpha_t
     for eta in (0.0, 0.5, 1.0):
@@ -792,6 +793,17 @@ def test_samplers_follow_their_formulas(schedule, solver):
     got = sample(MIXTURE.denoiser(schedule), x, times, schedule, solver)
     assert got.isfinite().all()
     close(got, torch.from_numpy(expected.astype(np.float64)), 1e-8)
+
+
+def test_a_step_is_deterministic_unless_asked_otherwise():
+    x, eps = random_tensor(4, 2, seed=1), random_tensor(4, 2, seed=2)
+    step = ddim_step(x, eps, 900, 400, CHAINS["linear"])
+    assert step.equal(ddim_step(x, eps, 900, 400, CHAINS["linear"], eta=0.0))
+    sampled = [
+        sample(MIXTURE.denoiser(CHAINS["linear"]), x, [900, 400], CHAINS["linear"])
+        for _ in range(2)
+    ]
+    assert sampled[0].equal(sampled[1])
 
 
 def test_sampler_with_eta_takes_ddim_steps():
@@ -894,8 +906,16 @@ def test_a_schedule_never_changes():
     mixture = GaussianMixture(weights, torch.zeros(1, 1), torch.ones(1))
     weights.zero_()
     assert mixture.weights.item() == 1
+    learned = torch.zeros(1, 1).requires_grad_()
+    assert not GaussianMixture(torch.ones(1), learned, torch.ones(1)).means.requires_grad
     with pytest.raises(FrozenInstanceError):
         mixture.means = torch.zeros(2, 1)
+
+
+def test_schedules_and_mixtures_are_compared_by_identity():
+    for make in (Schedule.rectified_flow, mixture):
+        one, other = make(), make()
+        assert one != other and len({one, other}) == 2
 
 
 def test_levels_have_the_dtype_and_shape_of_time():
@@ -912,6 +932,7 @@ def test_names_say_how_a_schedule_was_made():
     schedule = Schedule.linear(10, beta_max=0.5).with_zero_terminal_snr().shifted(2)
     assert "linear(10).with_zero_terminal_snr().shifted(2)" in repr(schedule)
     assert Schedule.cosine(20).name == "cosine(20)"
+    assert "function" not in repr(schedule)
 
 
 def test_times_run_evenly_from_noise_to_data():
@@ -1058,6 +1079,13 @@ def test_a_denoiser_gets_states_in_the_samplers_dtype_and_a_time_for_each(name, 
     assert got.dtype == dtype
 
 
+def test_times_may_be_a_list_of_numbers():
+    x, times = random_tensor(4, 2), [1.0, 0.7, 0.3, 0.1]
+    schedule = SCHEDULES["flow"]
+    expected = sample(MIXTURE.denoiser(schedule), x, numbers_of(*times), schedule)
+    assert sample(MIXTURE.denoiser(schedule), x, times, schedule).equal(expected)
+
+
 @pytest.mark.parametrize("solver, calls", [("ddim", 5), ("heun", 9), ("dpmpp_2m", 5)])
 def test_solvers_call_the_denoiser_as_often_as_they_say(solver, calls):
     schedule, count = Schedule.edm(), []
@@ -1202,6 +1230,10 @@ ERRORS = {
     ),
     "score without noise": (lambda: convert(X, X, 0, "v", "score", FLOW), "target: at sigma = 0"),
     "noise of data": (lambda: convert(X, X, 0, "x0", "eps", FLOW), "source: at sigma = 0 x is x0"),
+    "score of some without noise": (
+        lambda: convert(X, X, torch.tensor([0.5, 0.0]), "v", "score", FLOW),
+        "target: at sigma = 0",
+    ),
     "noise of another shape": (lambda: add_noise(X, X[:1], 1, CHAIN), "x0 and eps: expected one"),
     "noise at no time": (lambda: add_noise(X, X, 9, CHAIN), "t: expected integer steps"),
     "noise without schedule": (lambda: add_noise(X, X, 1, None), "schedule: .*got NoneType"),
@@ -1212,6 +1244,10 @@ ERRORS = {
         "s: expected less noise",
     ),
     "step from no signal": (lambda: ddim_step(X, X, 1.0, 0.5, FLOW), "eps: at SNR 0"),
+    "some steps from no signal": (
+        lambda: ddim_step(X, X, torch.tensor([1.0, 0.9]), 0.5, FLOW),
+        "eps: at SNR 0",
+    ),
     "step below 0": (lambda: ddim_step(X, X, 1, -1, CHAIN), "s: expected integer steps"),
     "eta above 1": (lambda: ddim_step(X, X, 2, 1, CHAIN, eta=1.1), "eta: .*from 0 to 1, got 1.1"),
     "eta of NaN": (lambda: ddim_step(X, X, 2, 1, CHAIN, eta=math.nan), "eta: expected a finite"),

@@ -761,9 +761,8 @@ def _ddim(
 
 def _grid(arguments: dict[str, Any]) -> None:
     """Refuse times that don't lead from noise to data."""
-    times, schedule = arguments["times"], arguments["schedule"]
-    if not isinstance(times, Tensor):
-        times = torch.as_tensor(times, dtype=torch.float64)
+    times = torch.as_tensor(arguments["times"], dtype=torch.float64)
+    schedule = arguments["schedule"]
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times: expected at least 2 in a list, got shape {tuple(times.shape)}")
     schedule._check("times", times)
@@ -844,7 +843,7 @@ def sample(
     Source: Song et al. (2021), equation 12; Karras et al. (2022), algorithm 1; Lu et al. (2022b),
     algorithm 2.
     """
-    times = torch.as_tensor(times, dtype=None if isinstance(times, Tensor) else torch.float64)
+    times = torch.as_tensor(times, dtype=torch.float64)
     levels = [_levels(schedule, t, x) for t in times]
     kind = torch.int64 if schedule.discrete else torch.promote_types(x.dtype, torch.float32)
 
@@ -1005,7 +1004,7 @@ def log_likelihood(
 
     Source: Song, Sohl-Dickstein et al. (2021), section 4.3; angle: Salimans and Ho (2022).
     """
-    times = torch.as_tensor(times, dtype=None if isinstance(times, Tensor) else torch.float64)
+    times = torch.as_tensor(times, dtype=torch.float64)
     levels = [_levels(schedule, t, x) for t in times]
     kind = torch.int64 if schedule.discrete else torch.promote_types(x.dtype, torch.float32)
     dim = math.prod(x.shape[1:])
