@@ -95,7 +95,7 @@ def _visit_figure_data(self: HTML5Translator, node: figure_data) -> None:
         )
         body.append(
             # Wide tables scroll on their own, by keyboard too.
-            f'<div class="figure-data-table" role="region" aria-label="{escape(head)}" tabindex="0">'
+            f'<div class="figure-data-table" role="group" aria-label="{escape(head)}" tabindex="0">'
             f"<table><caption>{escape(head)}</caption>\n"
             f"<thead><tr>{columns}</tr></thead>\n<tbody>{lines}</tbody></table></div>"
         )
