@@ -61,9 +61,12 @@ def test_math_needs_no_script(page_name, base, open_page):
 
 @pytest.mark.parametrize("width", [1280, 375])
 def test_nothing_moves_while_it_is_read(page_name, bases, open_page, width):
-    """Figures mount, fonts and pictures arrive, and all stays where it was (web.dev's CLS)."""
+    """Figures mount, fonts and pictures arrive, and all stays where it was.
+
+    All shifts together are held to what web.dev calls good for the worst five seconds (CLS).
+    """
     # A slow processor, so that what comes late is seen to come.
     size = {"width": width, "height": 800}
     page = open_page(f"{bases['http']}/{page_name}", slowdown=6, viewport=size)
     shifts = page.evaluate("window.shifts")
-    assert sum(share for share, *_ in shifts) < 0.05, shifts
+    assert sum(share for share, *_ in shifts) < 0.1, shifts

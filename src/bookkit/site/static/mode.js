@@ -4,7 +4,7 @@
   const { src, dataset } = document.currentScript;
   // From disk browsers refuse to preload, and need not.
   if (location.protocol !== "file:") {
-    for (const name of dataset.fonts?.split(" ") ?? []) {
+    for (const name of dataset.fonts.split(" ").filter(Boolean)) {
       const link = document.createElement("link");
       const href = new URL(`fonts/${name}.woff2`, src);
       document.head.append(
