@@ -249,6 +249,45 @@ def test_a_chapters_tests_may_span_several_files(book):
     assert figures(book)["killers"]["tests/test_tiny_more.py::test_negated"] == 1
 
 
+def test_tests_may_import_from_the_folder_of_benchmarks(book):
+    (book / "benchmarks").mkdir()
+    (book / "benchmarks" / "sizes.py").write_text("TWO = 2\n")
+    path = (
+        'import sys\nsys.path.insert(0, str(__import__("pathlib").Path("benchmarks").resolve()))\n'
+    )
+    edit(
+        book / "tests" / "test_tiny.py", "import os\n", f"import os\n{path}from sizes import TWO\n"
+    )
+    edit(book / "tests" / "test_tiny.py", "doubled(2)", "doubled(TWO)")
+    status, printed = run(book)
+    assert status == 0, printed
+
+
+def test_a_result_names_its_commit_and_changes_since(book):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=book, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit_after(change=""):
+        (book / "src" / "derived" / "tiny.py").write_text(MODULE + change)
+        numbers = dict.fromkeys(("killed", "survived", "accepted", "score", "seconds"), 0)
+        mutants.keep(mutants.Target(book, "tiny"), numbers)
+        return json.loads((book / "tests/mutants/tiny.json").read_text())["commit"]
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    head = git("rev-parse", "--short", "HEAD")
+    assert commit_after() == head
+    # Another chapter's result, not committed yet, is no change.
+    assert (book / "tests/mutants/tiny.json").exists()
+    assert commit_after() == head
+    assert commit_after("\n# changed\n") == f"{head} with changes"
+
+
 def test_an_accepted_survivor_does_not_count(book):
     (book / "tests" / "mutants.toml").write_text(SURVIVOR)
     edit(book / "tests" / "test_tiny.py", "doubled(2) != 4", "doubled(0) != 0")

@@ -114,6 +114,9 @@ _DROPPED = {"abs", "clamp", "clamp_min", "detach", "exp", "log", "neg", "sqrt", 
 # Functions of which two arguments, by position, can change places.
 _SWAPPED = {"atan2": (0, 1), "arctan2": (0, 1), "div": (0, 1), "pow": (0, 1), "where": (1, 2)}
 
+# The book's folders from whose files the tests import.
+_FOLDERS = ("tests", "benchmarks")
+
 _SKIP = re.compile(r"#\s*mutants: skip\b(\s*\(.+\))?")
 
 
@@ -474,7 +477,7 @@ def _outside(root: Path) -> list[str]:
         spec = getattr(module, "__spec__", None)
         if type(getattr(spec, "loader", None)) in (SourceFileLoader, ExtensionFileLoader):
             own = name.partition(".")[0] in ("bookkit", "derived", "__main__")
-            if not own and not Path(spec.origin).is_relative_to(root / "tests"):
+            if not own and not any(Path(spec.origin).is_relative_to(root / f) for f in _FOLDERS):
                 names.append(name)
     return names
 
@@ -651,7 +654,7 @@ def keep(target: Target, figures: dict) -> None:
     """Write what the book's pages say of a whole run to ``tests/mutants/CHAPTER.json``."""
     git = ["git", "-C", str(target.root)]
     commit = _said([*git, "rev-parse", "--short", "HEAD"])
-    if commit and _said([*git, "status", "--porcelain", "--", "src", "tests"]):
+    if commit and _said([*git, "status", "--porcelain", "--", "src", "tests", ":!tests/mutants"]):
         commit += " with changes"
     kept = {key: figures[key] for key in ("killed", "survived", "accepted", "score", "seconds")}
     result = {
