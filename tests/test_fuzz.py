@@ -77,7 +77,7 @@ def test_the_evaluation_is_that_of_pycocotools(some):
             boxes((n,)), tensors((n,), st.sampled_from([-math.inf, 0.0, 0.5, math.inf]))
         )
     ),
-    threshold=st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), st.floats(-1, 1)),
+    threshold=st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), st.floats(-1, 1, width=32)),
 )
 @examples(20)
 def test_suppression_of_any_boxes_keeps_whom_the_definition_keeps(
