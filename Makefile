@@ -82,7 +82,7 @@ checkpoints: $(READY)  ## train the weights that ship with the book afresh (minu
 mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
 	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
 
-properties: $(READY)  ## try every property-based test on 2,000 examples (an hour)
+properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
 	$(BIN)/python -m bookkit.properties
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests

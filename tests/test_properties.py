@@ -1755,3 +1755,34 @@ def test_documented_errors_are_raised_and_name_the_argument(name, data):
             with pytest.raises(ValueError) as error:
                 helper.call(**drawn | changes)
             assert re.match(rf"{re.escape(says)}(?!\w)", str(error.value)), str(error.value)
+
+
+# What the properties found once, by name.
+
+
+def slopes_of(result, *leaves):
+    return torch.autograd.grad(result.sum(), leaves)
+
+
+@pytest.mark.parametrize(
+    ("kind", "k", "expected"), [("trigonometric", 15.0, 0), ("positive", -5.0, math.exp(-50))]
+)
+def test_the_variance_of_random_features_is_no_product_of_infinity_and_zero(kind, k, expected):
+    q, k = torch.tensor([15.0], requires_grad=True), torch.tensor([k], requires_grad=True)
+    variance = linear_attention.random_feature_variance(q, k, kind)
+    assert variance.item() == pytest.approx(expected, rel=1e-4)
+    assert all(slope.isfinite() for slope in slopes_of(variance, q, k))
+
+
+def test_the_jacobian_of_a_saturated_softmax_has_no_slope():
+    p = torch.tensor([0.0, 1.0, 0.0], requires_grad=True)
+    norm = initialization.softmax_jacobian_norm(p)
+    assert norm == 0 and not slopes_of(norm, p)[0].any()
+
+
+def test_distances_of_rotated_lines_at_extremes_are_numbers():
+    a = torch.tensor([0.0, 0, 0, 1, 0], requires_grad=True)
+    b = torch.tensor([0, 0, 1e18, 0, 1e-38], requires_grad=True)
+    assert all(slope.isfinite().all() for slope in slopes_of(iou.gwd(a, b), a, b))
+    thin, wide = torch.tensor([0, 0, 1e10, 1e-10, 0]), torch.tensor([0, 0, 1e10, 1e10, 0])
+    assert not iou.kld(wide, thin).isnan()
