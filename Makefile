@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench lighthouse audit gpu checkpoints mutants accept-equations check-env lock pictures clean
+.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ checkpoints: $(READY)  ## train the weights that ship with the book afresh (minu
 
 mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
 	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
+
+properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
+	$(BIN)/python -m bookkit.properties
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
@@ -15,6 +15,15 @@ torch.set_num_threads(1)
 install_import_hook("derived", "beartype.beartype")
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+# For `make properties`: other examples each night, and the blob that repeats a failure.
+settings.register_profile(
+    "nightly",
+    max_examples=2000,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("ci")
 
 

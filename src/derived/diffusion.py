@@ -434,7 +434,8 @@ class Schedule:
         impossible there: at $\alpha=0$ the state is the noise, and says nothing of $x_0$.
 
         Raises:
-            ValueError: for a schedule that isn't a chain of at least 2 steps.
+            ValueError: for a schedule that isn't a chain of at least 2 steps, or one that loses no
+                signal after its first step.
 
         Source: Lin et al. (2024), algorithm 1.
         """
@@ -442,6 +443,8 @@ class Schedule:
             raise ValueError(f"with_zero_terminal_snr: expected a chain of 2 steps or more: {self}")
         alpha = self.alpha(torch.arange(int(self.end) + 1))
         first, last = alpha[1], alpha[-1]
+        if last == first:
+            raise ValueError(f"with_zero_terminal_snr: expected a chain that loses signal: {self}")
         alpha[1:] = (alpha[1:] - last) * (first / (first - last))
         sigma = ((1 - alpha) * (1 + alpha)).sqrt()
         return self._chain(alpha, sigma, f"{self.name}.with_zero_terminal_snr()")
@@ -473,7 +476,9 @@ class Schedule:
         if not checks_values():
             return
         times = torch.as_tensor(t, dtype=torch.float64)
-        wrong = ~((times >= 0) & (times <= self.end))
+        # In t's dtype, in which what is left of the end may be a little more.
+        end = torch.tensor(self.end, dtype=torch.float64 if self.discrete else _answer(t))
+        wrong = ~((times >= 0) & (times <= end.double()))
         if self.discrete:
             wrong |= times != times.round()
         if wrong.any():
@@ -761,11 +766,11 @@ def _ddim(
 
 def _grid(arguments: dict[str, Any]) -> None:
     """Refuse times that don't lead from noise to data."""
-    times = torch.as_tensor(arguments["times"], dtype=torch.float64)
-    schedule = arguments["schedule"]
+    given, schedule = arguments["times"], arguments["schedule"]
+    times = torch.as_tensor(given, dtype=torch.float64)
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times: expected at least 2 in a list, got shape {tuple(times.shape)}")
-    schedule._check("times", times)
+    schedule._check("times", given if isinstance(given, Tensor) else times)
     wrong = ~(times[1:] < times[:-1])
     if wrong.any():
         i = wrong.nonzero()[0].item()
@@ -1037,7 +1042,7 @@ def log_likelihood(
         z = z + h * (now + then) / 2
         change = change + h.flatten() * (trace + trace_then) / 2
     sigma = levels[0][1]
-    noise = -((size[0] * z / sigma) ** 2).flatten(1).sum(1) / 2
+    noise = -((size[0] * z / sigma) ** 2)[..., None].flatten(1).sum(1) / 2
     noise = noise - dim * (sigma * math.sqrt(2 * math.pi)).log().flatten()
     scale = dim * (size[0] / size[-1]).log().flatten()
     return (noise + scale + change).to(x.dtype)
@@ -1051,7 +1056,8 @@ def _trace(y: Tensor, x: Tensor, directions: Tensor) -> Tensor:
             f"denoiser: expected the shape of x, {tuple(x.shape)}, differentiable, got {got}"
         )
     pulled = [torch.autograd.grad(y, x, u, retain_graph=True)[0] for u in directions]
-    return sum((g.double() * u).flatten(1).sum(1) for g, u in zip(pulled, directions, strict=True))
+    products = (g.double() * u for g, u in zip(pulled, directions, strict=True))
+    return sum(product[..., None].flatten(1).sum(1) for product in products)
 
 
 def _sample_of_two(name: str, value: Any) -> None:
@@ -1087,7 +1093,7 @@ def energy_distance(a: Float[Tensor, "n *size"], b: Float[Tensor, "m *size"]) ->
     Source: Székely and Rizzo (2013).
     """
     center = b.double().mean(0)
-    x, y = ((some.double() - center).flatten(1) for some in (a, b))
+    x, y = ((some.double() - center)[..., None].flatten(1) for some in (a, b))
     n, m = len(x), len(y)
     within = _distances(x, x) / (n * (n - 1)) + _distances(y, y) / (m * (m - 1))
     return (2 * _distances(x, y) / (n * m) - within).to(a.dtype)

@@ -397,7 +397,7 @@ def softmax_jacobian_norm(p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch
     (initialization-softmax-jacobian), where $J_{ij}=p_i(\delta_{ij}-p_j)$.
 
     Shapes: `(..., n)` to `(...)`. It is computed in float64, and in such an order that a norm
-    near 0, of a p that is nearly one-hot, keeps its digits.
+    near 0, of a p that is nearly one-hot, keeps its digits. At 0 its gradient is 0.
 
     Raises:
         ValueError: for what isn't floating point numbers of at least 0 that add up to 1.
@@ -407,7 +407,8 @@ def softmax_jacobian_norm(p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch
     s1, s2, s3 = (others.pow(k).sum(-1) for k in (1, 2, 3))
     m2 = m.squeeze(-1) ** 2
     squared = m2 * s1**2 + (1 + 2 * m2) * s2 - 2 * s3 + s2**2
-    return squared.sqrt().to(torch.promote_types(p.dtype, torch.float32))
+    norm = squared.where(squared > 0, torch.inf).sqrt().where(squared > 0, 0)
+    return norm.to(torch.promote_types(p.dtype, torch.float32))
 
 
 # Depth
@@ -641,7 +642,12 @@ def width_sweep(
         _last_losses(data, width, rate, base_width, **run)
         for base_width, width, rate in itertools.product((None, widths[0]), widths, rates)
     ]
-    return torch.stack(losses).nan_to_num(nan=torch.inf).view(2, len(widths), len(rates)).cpu()
+    return (
+        torch.stack(losses)
+        .nan_to_num(nan=torch.inf, posinf=torch.inf)
+        .view(2, len(widths), len(rates))
+        .cpu()
+    )
 
 
 def _last_losses(

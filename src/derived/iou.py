@@ -664,9 +664,10 @@ def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     (aw, ah, a_angle), (bw, bh, b_angle) = a[..., 2:].unbind(-1), b[..., 2:].unbind(-1)
     angle = a_angle - b_angle
     p, q = aw * bw + ah * bh, aw * bh + ah * bw
-    root = _hypot(p * angle.cos(), q * angle.sin())
-    # p - root, without a difference of nearly equal numbers
-    turned = angle.sin() ** 2 * (aw - ah) * (bw - bh) * _ratio((aw + ah) * (bw + bh), p + root)
+    sin = angle.sin()
+    root = _hypot(p * angle.cos(), q * sin)
+    # p - root, without a difference of nearly equal numbers; the ratio is between -2 and 2
+    turned = sin * (aw - ah) * (bw - bh) * _ratio(sin * (aw + ah) * (bw + bh), p + root)
     return (center + size + turned / 2).to(result)
 
 
@@ -686,10 +687,10 @@ def kld(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     """
     work, result = _dtypes(a, b)
     bw, bh, aw, ah, x, y, angle = (c[..., 0] for c in _seen_from(b.to(work), a.to(work)))
-    cos2, sin2 = angle.cos() ** 2, angle.sin() ** 2
+    cos, sin = angle.cos(), angle.sin()
     distance = 4 * ((x / bw) ** 2 + (y / bh) ** 2)
-    along_w = (aw / bw) ** 2 * cos2 + (ah / bw) ** 2 * sin2
-    along_h = (aw / bh) ** 2 * sin2 + (ah / bh) ** 2 * cos2
+    along_w = (aw / bw * cos) ** 2 + (ah / bw * sin) ** 2
+    along_h = (aw / bh * sin) ** 2 + (ah / bh * cos) ** 2
     return ((distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1).to(result)
 
 

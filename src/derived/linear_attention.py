@@ -298,10 +298,14 @@ def random_feature_variance(
     Raises:
         ValueError: for a wrong shape, dtype or kind, NaN, infinity.
     """
+    # In each the exponents are added first: their powers could be infinite and 0.
     if kind == "positive":
-        return (2 * (q * k).sum(-1)).exp() * (q + k).square().sum(-1).expm1()
-    scale = (q.square().sum(-1) + k.square().sum(-1)).exp()
-    return scale / 2 * (-(q - k).square().sum(-1)).expm1().square()
+        squared = (q + k).square().sum(-1)
+        return (2 * (q * k).sum(-1) + squared).exp() * -(-squared).expm1()
+    missing = -(-(q - k).square().sum(-1)).expm1()
+    same = missing < torch.finfo(missing.dtype).tiny
+    exponent = q.square().sum(-1) + k.square().sum(-1) + 2 * missing.masked_fill(same, 1).log()
+    return exponent.masked_fill(same, -torch.inf).exp() / 2
 
 
 @validated(_meaningful, q=_sequences, k=_sequences, v=_sequences, kind=one_of(get_args(Kind)))
