@@ -5,11 +5,17 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from nbformat import v4, write
 
+from bookkit import notebooks
 from bookkit.comparator import RECORD
+
+CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
+# Where a chapter turns from formulas to data and training, which takes most of its time.
+DATA = re.compile(r"load_digits|mnist|digits_on_canvas|torch\.optim")
 
 OWN_FOLDER = "import os; print(os.path.exists('tiny.ipynb'), os.listdir())"
 CONNECTS = "import socket; socket.socket().connect(('192.0.2.1', 80))"
@@ -51,13 +57,9 @@ CASES = [
 ]
 
 
-def run(folder, *options):
-    """Run the cases as one notebook; return each cell's outcomes, the report and the counts."""
-    cells = []
-    for number, case in enumerate(CASES, 1):
-        outputs = [v4.new_output("stream", name="stdout", text=case.stored)] if case.stored else []
-        cells.append(v4.new_code_cell(case.source, outputs=outputs, execution_count=number))
-    write(v4.new_notebook(cells=cells), folder / "tiny.ipynb")
+def run(notebook, folder, *options):
+    """Run and compare a notebook; return each cell's outcomes and what is said of those that fail."""
+    write(notebook, folder / "tiny.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-v", "--color=no", "--rootdir", "."]
     command += ["-p", "bookkit.comparator", "-p", "no:cacheprovider", "tiny.ipynb", *options]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
@@ -67,10 +69,19 @@ def run(folder, *options):
     return [(int(n), bool(again), word == "PASSED") for n, again, word in outcomes], said
 
 
+def tiny():
+    """Return the cases as one notebook."""
+    cells = []
+    for number, case in enumerate(CASES, 1):
+        outputs = [v4.new_output("stream", name="stdout", text=case.stored)] if case.stored else []
+        cells.append(v4.new_code_cell(case.source, outputs=outputs, execution_count=number))
+    return v4.new_notebook(cells=cells)
+
+
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
     folder = tmp_path_factory.mktemp("twice")
-    outcomes, said = run(folder, "--twice")
+    outcomes, said = run(tiny(), folder, "--twice")
     return outcomes, said, json.loads((folder / RECORD).read_text("utf-8"))["tiny.ipynb"]
 
 
@@ -93,7 +104,19 @@ def test_the_second_run_follows_the_whole_first_and_counts_each_cell_once(twice)
 
 
 def test_one_run_records_nowhere_if_told_so(tmp_path):
-    outcomes, _ = run(tmp_path, "--outputs-record=")
+    outcomes, _ = run(tiny(), tmp_path, "--outputs-record=")
     assert [again for _, again, _ in outcomes] == [False] * len(CASES)
     assert [good for *_, good in outcomes] == [case.passes[0] for case in CASES]
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapters_formulas_run_anywhere_and_twice(chapter, tmp_path):
+    notebook = notebooks.read(chapter)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    end = next((n for n, cell in enumerate(code) if DATA.search(cell.source)), len(code))
+    notebook.cells = code[:end]
+    outcomes, said = run(notebook, tmp_path, "--twice")
+    assert end > len(code) / 3
+    assert not said, "\n".join(said.values())
+    assert outcomes == [(n, again, True) for again in (False, True) for n in range(end)]
