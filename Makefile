@@ -67,8 +67,8 @@ outputs-twice: $(READY)  ## like outputs, then run each notebook again in the sa
 
 # Both libraries choose their instructions when they are loaded, so that one processor can play older ones.
 outputs-processors: $(READY)  ## like outputs, with the instructions of three older processors
-	@for setting in ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41; do \
-	  echo "$$setting"; env $$setting $(BIN)/python -m pytest --nbval chapters --outputs-record= || exit 1; done
+	@failed=0; for setting in ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41; do \
+	  echo "$$setting"; env $$setting $(BIN)/python -m pytest --nbval chapters --outputs-record= || failed=1; done; exit $$failed
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
