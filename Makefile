@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
+.PHONY: help book serve test lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -51,6 +51,24 @@ outputs: $(READY)  ## run every notebook and compare it with its stored outputs
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
 	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.build
 	$(BIN)/python -m pytest tests/site
+
+# Environments of their own. What such a run finds is not what the site tells of the locked versions.
+test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows
+test-latest: RESOLUTION = --upgrade ## unit tests and notebooks on the newest versions that pyproject.toml allows
+test-min test-latest: test-%: $(READY) $(NPM_READY)
+	test -x _build/env-$*/bin/python || $(BIN)/python -m uv venv --quiet --python $(BIN)/python _build/env-$*
+	$(BIN)/python -m uv pip install --quiet --python _build/env-$* $(RESOLUTION) --editable '.[test]'
+	export PATH="$(CURDIR)/_build/env-$*/bin:$$PATH" \
+	&& python -m pytest tests --ignore=tests/site --verified-record= \
+	&& python -m pytest --nbval chapters --outputs-record=
+
+outputs-twice: $(READY)  ## like outputs, then run each notebook again in the same kernel
+	$(BIN)/python -m pytest --nbval --twice chapters
+
+# Both libraries choose their instructions when they are loaded, so that one processor can play older ones.
+outputs-processors: $(READY)  ## like outputs, with the instructions of three older processors
+	@failed=0; for setting in ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41; do \
+	  echo "$$setting"; env $$setting $(BIN)/python -m pytest --nbval chapters --outputs-record= || failed=1; done; exit $$failed
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters

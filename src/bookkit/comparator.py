@@ -8,20 +8,26 @@ its metadata,
 and then its numbers may lie within `abs + rel·|stored|` of the stored ones, while every word
 around them must be the same. All other cells are compared as nbval does: to the letter. Beyond
 nbval, no cell may write to stderr, and the captions and alternative texts of figures are compared.
+
+The kernels run anywhere: in an empty folder, without a network, with nobody to answer a question.
+With `--twice` each notebook runs a second time in the same kernel, and the outputs must be those
+stored again: no cell may leave behind what changes an earlier one.
 """
 
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from nbformat import NotebookNode
-from nbval.plugin import IPyNbCell
+from nbval import plugin as nbval
+from nbval.kernel import RunningKernel
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 from bookkit.notebooks import ENVIRONMENT
 from bookkit.verified import record
@@ -192,39 +198,103 @@ def _picture(output: NotebookNode) -> dict | None:
     return {"picture": True, **{key: said.get(key) for key in ("alt", "caption", "name", "photo")}}
 
 
+class AnywhereKernel(RunningKernel):
+    """A kernel in an empty folder and without a network; nbval itself closes its standard input."""
+
+    def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: int = 60) -> None:
+        self.folder = TemporaryDirectory()
+        super().__init__(kernel_name, cwd=self.folder.name, startup_timeout=startup_timeout)
+        code = "__import__('bookkit.isolation').isolation.install()"
+        said = self.kc.execute(code, silent=True, reply=True, timeout=startup_timeout)["content"]
+        if said["status"] != "ok":
+            raise RuntimeError(f"the kernel keeps its network: {said['evalue']}")
+
+    def stop(self) -> None:
+        super().stop()
+        self.folder.cleanup()
+
+
+_nbval_kernel, _nbval_collect = nbval.RunningKernel, IPyNbFile.collect
+
+
+class AgainCell(IPyNbCell):
+    """A cell's second run, which a report tells from its first."""
+
+    def reportinfo(self) -> tuple[object, int, str]:
+        path, line, description = super().reportinfo()
+        return path, line, f"{description} again"
+
+
+def collect_twice(file: IPyNbFile) -> Iterator[IPyNbCell]:
+    """Yield a notebook's cells, and then the same cells again for the same kernel."""
+    cells = list(_nbval_collect(file))
+    yield from cells
+    for cell in cells:
+        yield AgainCell.from_parent(
+            file,
+            name=f"{cell.name} again",
+            cell_num=cell.cell_num,
+            cell=cell.cell,
+            options=cell.options,
+        )
+
+
 class Recorder:
     """Records in ``_build/outputs.json`` how many cells of each notebook came out as stored."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.found: dict[Path, Counter] = {}
+    def __init__(self, target: Path, root: Path) -> None:
+        self.target, self.root = target, root
+        self.found: dict[Path, dict[int, bool]] = {}
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
         if isinstance(item, IPyNbCell) and call.when == "call":
-            outcome = "failed" if call.excinfo else "passed"
-            self.found.setdefault(item.path, Counter())[outcome] += 1
+            cells = self.found.setdefault(item.path, {})
+            cells[item.cell_num] = cells.get(item.cell_num, True) and not call.excinfo
 
     def pytest_sessionfinish(self) -> None:
-        known = record.read(self.root / RECORD)
-        for path, counts in self.found.items():
+        known = record.read(self.target)
+        for path, cells in self.found.items():
             if path.is_relative_to(self.root):
                 known[path.relative_to(self.root).as_posix()] = {
                     "digest": record.file_digest(path),
-                    "passed": counts["passed"],
-                    "failed": counts["failed"],
+                    "passed": sum(cells.values()),
+                    "failed": len(cells) - sum(cells.values()),
                 }
         if self.found:
-            record.write(self.root / RECORD, known)
+            record.write(self.target, known)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer to run notebooks twice, and to record the outcome elsewhere or nowhere."""
+    group = parser.getgroup("stored outputs")
+    group.addoption(
+        "--twice",
+        action="store_true",
+        help="run each notebook a second time in the same kernel",
+    )
+    group.addoption(
+        "--outputs-record",
+        default=RECORD,
+        metavar="PATH",
+        help="where to record how many cells came out as stored (an empty path: nowhere)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hook into nbval, and let its kernels run under the settings of the stored outputs."""
     if config.option.nbval:
         IPyNbCell.compare_outputs = compare_outputs
+        nbval.RunningKernel = AnywhereKernel
         os.environ.update(ENVIRONMENT)
-        config.pluginmanager.register(Recorder(config.rootpath), "outputs-recorder")
+        if config.option.twice:
+            IPyNbFile.collect = collect_twice
+        if target := config.option.outputs_record:
+            recorder = Recorder(config.rootpath / target, config.rootpath)
+            config.pluginmanager.register(recorder, "outputs-recorder")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give nbval its own comparison back."""
+    """Give nbval its own methods back."""
     IPyNbCell.compare_outputs = _nbval_compare
+    nbval.RunningKernel = _nbval_kernel
+    IPyNbFile.collect = _nbval_collect

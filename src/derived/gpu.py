@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from derived._display import display
 
@@ -104,6 +103,9 @@ def measure(
     The speed is that of the median of as many calls as fit into half a second. Peaks of memory are
     in MB (10⁶ bytes), outputs and gradients included; on a CPU, where nothing counts them, 0.
     """
+    # Imported here, because it warns on stderr where there is a CUDA toolkit and no GPU.
+    from torch.utils.benchmark import Timer
+
     leaves = [each.detach().requires_grad_() for each in inputs]
 
     def forward() -> None:
