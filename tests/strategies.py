@@ -91,12 +91,15 @@ def box_pairs(draw, names=("a", "b"), one=boxes, pair=shape_pairs):
 
 
 @st.composite
-def rotated_boxes(draw, shape=None, dtype=None, *, least=0.0, most=None):
-    """Boxes (cx, cy, w, h, angle); angles near multiples of a quarter turn are likely."""
+def rotated_boxes(draw, shape=None, dtype=None, *, least=0.0, thinnest=1e-30, most=None):
+    """Boxes (cx, cy, w, h, angle); angles near multiples of a quarter turn are likely.
+
+    Sides are at least `least`, or 0 where that is 0, and then at least `thinnest` if they are not.
+    """
     shape = draw(shapes) if shape is None else shape
     dtype = dtype or draw(dtypes)
     most = most or LARGE[dtype] / 4
-    side = sizes(most, least) if least else lengths(most)
+    side = sizes(most, least) if least else lengths(most, thinnest)
     angle = st.one_of(
         st.sampled_from([0.0, math.pi / 2, -math.pi, 1e-9, math.pi / 4]), st.floats(-10, 10)
     )

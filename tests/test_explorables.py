@@ -917,3 +917,16 @@ def test_a_missing_browser_is_named_in_one_sentence(monkeypatch):
     monkeypatch.setattr("bookkit.browser._APPLICATIONS", ())
     with pytest.raises(RuntimeError, match=r"^No Chromium or Chrome was found: .*apt-get install"):
         find_chromium()
+
+
+def test_two_figures_on_a_page_keep_their_choices_apart(show):
+    """Each brings its own copy of the kit, so the groups' names must differ without a common count."""
+    figures = [EXPLORABLES[name]() for name in ("attention_temperature", "signal_through_depth")]
+    tab = show("".join(figure._repr_mimebundle_()[0]["text/html"] for figure in figures))
+    tab.locator("[data-explorable]").nth(1).scroll_into_view_if_needed()
+    tab.locator(".explorable-live").nth(1).wait_for()
+    groups = tab.eval_on_selector_all(
+        "fieldset.xp-group", "sets => sets.map(s => s.querySelectorAll('input:checked').length)"
+    )
+    assert len(groups) > 1
+    assert set(groups) == {1}

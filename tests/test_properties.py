@@ -375,13 +375,14 @@ HELPERS = {
     **{
         f"iou.{name}": Helper(
             getattr(iou, name),
-            box_pairs(one=rotated_boxes),
+            box_pairs(one=lambda shape, thinnest=thinnest: rotated_boxes(shape, thinnest=thinnest)),
             elementwise,
             bad_rotated("a negative width or height", "a", "b"),
             BOX_SLOPES,
             documented=iou.rotated_iou,
         )
-        for name in ("rotated_iou", "gwd")
+        # The slope of an overlap in the angle is as large as the ratio of the sides.
+        for name, thinnest in (("rotated_iou", 1e-18), ("gwd", 1e-30))
     },
     "iou.kld": Helper(
         iou.kld,

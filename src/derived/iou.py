@@ -626,7 +626,8 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
     Boxes equal number for number have an IoU of exactly 1, with gradient 0 up to rounding.
 
     Shapes: `(..., 5)` and `(..., 5)`, whose leading dimensions broadcast, to `(...)`.
-    Differentiable, by autograd.
+    Differentiable, by autograd. The slope in the angle is as large as the ratio of the sides, and is
+    computed in float32 at least, so that the ratio must stay below 1e36 there.
 
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, a negative width or height.

@@ -156,7 +156,10 @@ export function lineSample(name) {
   return shape("svg", { class: "xp-sample", width: 26, height: 8, "aria-hidden": "true" }, line);
 }
 
-let groups = 0;
+/** A name that no other element of the page has; each figure brings a kit of its own, so none counts. */
+function unique(stem) {
+  return `xp-${stem}-${Math.random().toString(36).slice(2)}`;
+}
 
 /**
  * A table whose rows are radio buttons: a colored line sample, a name, numbers, and below them a bar.
@@ -167,7 +170,7 @@ let groups = 0;
  * behind a button of that name, but for the chosen one.
  */
 export function barTable({ legend, columns, rows, moreLabel, onSelect }) {
-  const group = `xp-group-${(groups += 1)}`;
+  const group = unique("group");
   const body = element("tbody");
   const parts = new Map();
   for (const { value, label, series = null } of rows) {
@@ -224,7 +227,7 @@ export function barTable({ legend, columns, rows, moreLabel, onSelect }) {
 
 /** A few radio buttons in a row; `options` are { value: label }, `set(value)` chooses from outside. */
 export function choice({ label, options, onSelect }) {
-  const group = `xp-group-${(groups += 1)}`;
+  const group = unique("group");
   const inputs = Object.entries(options).map(([value, text]) => {
     const input = element("input", { type: "radio", name: group, value });
     input.addEventListener("change", () => onSelect(value));
@@ -436,7 +439,7 @@ export function pointStage({ reach, points, onMove, onFocus = () => {}, onDrop =
   const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
   const layer = shape("g");
   const drawing = shape("svg", { class: "xp-drawing", "aria-hidden": "true" });
-  const id = `xp-help-${Math.random().toString(36).slice(2)}`;
+  const id = unique("help");
   const help = element(
     "p",
     { class: "xp-hidden", id },
