@@ -169,6 +169,15 @@ def test_the_style_sheet_holds_what_pages_use_and_finds_its_files(book):
     assert {p.suffix for p in (book.site / "_static" / "fonts").iterdir()} == {".woff2"}
 
 
+def test_tokens_without_an_element_have_the_color_of_the_text(book):
+    css = book.read("_static/book.css").replace('"', "")
+    for theme in ("light", "dark"):
+        start = rf"html\[data-theme={theme}\] \.highlight"
+        text = re.search(start + r"\s*\{[^}]*[;\s]color:\s*(#\w+)", css)[1]
+        tokens = re.findall(start + r" \.(?:n|nn|p|w)\s*\{([^}]*)\}", css)
+        assert all(t.strip().lower() == f"color: {text}".lower() for t in tokens)
+
+
 def test_the_themes_own_scripts_and_icons_are_gone(book):
     left = {
         path.relative_to(book.site / "_static").parts[0]

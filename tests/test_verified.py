@@ -339,6 +339,20 @@ def test_the_mark_opens_the_source_of_its_test(root):
     assert (root / "_build" / "html" / "_static" / "verified.css").is_file()
 
 
+def test_a_page_holds_each_source_once_and_links_to_it_where_it_is_needed_again(root):
+    build(root)
+    html = page(root, "chapters/box")
+    # test_area verifies two equations and uses two definitions; the first equation holds them.
+    for name in ("test_area", "quarksum", "SIDES"):
+        assert html.count(f'aria-label="Source of {name}"') == 1
+        anchor = re.search(
+            rf'id="([\w-]+)"[^>]*>(?:<[^p][^>]*>)*<pre[^>]*"Source of {name}"', html
+        )[1]
+        link = f'<p class="verified-again"><a href="#{anchor}">Source of {name}</a></p>'
+        assert html.count(link) == 1
+        assert html.index(f'id="{anchor}"') < html.index(link)
+
+
 def test_nothing_looks_verified_without_a_record(root):
     build(root)
     html = page(root, "chapters/box")

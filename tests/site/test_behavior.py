@@ -32,6 +32,7 @@ TRY = """([attempt, outside]) => {
 }"""
 
 
+CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
 # The section before a heading's own.
 PREVIOUS = "h.parentElement.previousElementSibling.closest('section')"
 
@@ -160,6 +161,58 @@ def test_all_pages_are_reached_from_the_first(bases, open_page):
     links = page.locator("#book-contents nav a").evaluate_all("all => all.map((a) => a.pathname)")
     listed = {link.lstrip("/") for link in links}
     assert set(PAGES) - listed <= {"index.html", "search.html"}
+
+
+def test_a_mark_shows_the_source_that_another_mark_holds(base, open_page):
+    page = open_page(f"{base}/chapters/iou.html")
+    mark = page.locator(
+        "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
+    )
+    link = mark.first.locator(".verified-test > .verified-again a").first
+    title = link.text_content()
+    original = page.locator(link.get_attribute("href")).locator("pre").text_content()
+    place = mark.first.element_handle()
+    place.query_selector("summary").press("Enter")
+    wait_until(lambda: place.query_selector(".verified-again") is None)
+    copy = place.query_selector(f'pre[aria-label="{title}"]')
+    assert copy.text_content() == original
+    assert copy.is_visible() and copy.get_attribute("tabindex") == "0"
+    repeated = "ids => ids.length - new Set(ids).size"
+    ids = page.locator("[id]").evaluate_all("all => all.map((e) => e.id)")
+    assert page.evaluate(repeated, ids) == 0
+
+
+@pytest.mark.parametrize("width", [1400, 412])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughly(
+    chapter, width, bases, open_page
+):
+    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": width, "height": 800})
+    sections = page.locator(".bd-article > section > section")
+    near = sections.evaluate_all(
+        "all => all.map(s => s.lastElementChild.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    assert not all(near)
+    height = "all => all.map(s => s.getBoundingClientRect().height)"
+    guessed = sections.evaluate_all(height)
+    page.add_style_tag(content="section { content-visibility: visible !important }")
+    ratios = [g / h for g, h in zip(guessed, sections.evaluate_all(height), strict=True)]
+    # Too low a guess would let the parts of a section lie on those of the next.
+    assert 0.75 < min(ratios) and max(ratios) < 2
+    assert 1 < sum(guessed) / sum(sections.evaluate_all(height)) < 1.5
+
+
+def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base, open_page):
+    page = open_page(f"{base}/chapters/iou.html", java_script_enabled=False)
+    mark = page.locator(
+        "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
+    )
+    mark.first.locator("> summary").press("Enter")
+    link = mark.first.locator(".verified-test > .verified-again a").first
+    source = page.locator(link.get_attribute("href"))
+    assert not source.is_visible()
+    link.press("Enter")
+    source.wait_for()
 
 
 def test_paper_holds_the_text_and_nothing_to_click(page_name, bases, open_page):

@@ -66,6 +66,23 @@ def test_every_link_leads_somewhere(page_name, site):
     assert broken == []
 
 
+def test_no_two_elements_have_the_same_id(page_name, site):
+    ids = [element["id"] for element in parsed(page_name).select("[id]")]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_source_stands_once_on_a_page(page_name, site):
+    sources = parsed(page_name).select(".verified pre")
+    assert len({source.text for source in sources}) == len(sources)
+
+
+def test_a_page_stays_small_enough_for_a_telephone(page_name, site):
+    # Each element costs time to read, style and lay out; formulas are most of them.
+    assert len(parsed(page_name).find_all(True)) < 45_000
+    # Code in the text's own color needs no elements.
+    assert parsed(page_name).select(".highlight :is(.n, .nn, .p, .w)") == []
+
+
 def test_the_download_is_the_source(page_name, site):
     book = site.parents[1]  # of _build/html
     for link in parsed(page_name).find_all("a", download=True):

@@ -3,6 +3,7 @@
 A Content-Security-Policy stands in every page and no page holds an inline script; nothing comes
 from elsewhere; one style sheet holds the rules that the pages use and no others.
 
+heights.py  what a browser may leave out until it comes near
 math.py     formulas, drawn by KaTeX (katex.cjs) when the site is built
 styles.py   the one style sheet
 templates/  what is overridden of the theme
@@ -22,6 +23,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from bookkit.site import math, styles
+from bookkit.site.heights import with_heights
 
 __all__ = ["POLICY", "THEMES", "setup"]
 
@@ -60,7 +62,11 @@ _NEEDED_BY = {
 _REPAIRS = {
     ' aria-label="Toggle hidden content"': "",  # MyST-NB; the summary's own words say it better
     ' role="doc-biblioentry"': ' role="listitem"',  # docutils; the former role is deprecated
+    ' id="exercise-content"': "",  # sphinx-exercise; the same on each
 }
+# Tokens of code in the text's own color: two of three, and no style needs their elements.
+_PLAIN_TOKEN = re.compile(r'<span(?: class="(?:n|nn|p|w)")?>([^<]*)</span>')
+_HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
 # Sphinx's layout already has one.
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1" />'
 _INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>|\son\w+=", re.IGNORECASE)
@@ -129,7 +135,8 @@ def _fill_page(
     for wrong, right in _REPAIRS.items():
         body = body.replace(wrong, right)
     if "body" in context:
-        context["body"] = body
+        body = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
+        context["body"] = with_heights(body, doctree)
     if found := _INLINE_SCRIPT.search(body):
         logger.warning(
             "the page's policy forbids inline scripts and handlers: %s",

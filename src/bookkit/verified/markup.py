@@ -65,7 +65,7 @@ def _panel(translator: HTML5Translator, book: Book, test: Test, label: str) -> s
     ways = ", ".join(dict.fromkeys(METHODS[by][0] for by in test.methods(label)))
     helpers = "".join(
         f'<details class="verified-helper"><summary>uses <code>{escape(name)}</code></summary>'
-        f"{_code(translator, source, f'Source of {name}')}</details>"
+        f"{_source(translator, name, source)}</details>"
         for name, source in test.helpers
     )
     return (
@@ -73,7 +73,7 @@ def _panel(translator: HTML5Translator, book: Book, test: Test, label: str) -> s
         f'<p><span class="verified-outcome" data-outcome="{_worst(outcomes)}">'
         f"{described(outcomes)}</span> "
         f"<code>{escape(test.path)}</code>, {lines} · {escape(ways)}</p>"
-        f"{_code(translator, test.source, f'Source of {test.name}')}{helpers}</div>"
+        f"{_source(translator, test.name, test.source)}{helpers}</div>"
     )
 
 
@@ -81,11 +81,31 @@ def _worst(outcomes: list[str]) -> str:
     return max(outcomes, key=OUTCOMES.index) if outcomes else "none"
 
 
-def _code(translator: HTML5Translator, source: str, name: str) -> str:
+def _source(translator: HTML5Translator, name: str, source: str) -> str:
+    """Return a source where the page needs it first, and a link to that place ever after.
+
+    A script may put a copy in the link's place (`verified-again`); the link works without one,
+    since browsers open the `<details>` around what a link leads to.
+    """
+    if not hasattr(translator, "verified_sources"):
+        translator.verified_sources = {}
+    sources = translator.verified_sources
+    title = f"Source of {name}"
+    if (name, source) in sources:
+        anchor = sources[name, source]
+        return f'<p class="verified-again"><a href="#{anchor}">{escape(title)}</a></p>'
+    anchor = sources[name, source] = f"verified-source-{len(sources) + 1}"
+    return _code(translator, source, title, anchor)
+
+
+def _code(translator: HTML5Translator, source: str, name: str, anchor: str) -> str:
     block = translator.highlighter.highlight_block(source, "python")
     # A box that scrolls must be reachable by keyboard, and then it needs a name.
     opening = f'<pre tabindex="0" role="group" aria-label="{escape(name)}">'
-    return f'<div class="highlight-python notranslate">{block.replace("<pre>", opening, 1)}</div>'
+    return (
+        f'<div class="highlight-python notranslate" id="{anchor}">'
+        f"{block.replace('<pre>', opening, 1)}</div>"
+    )
 
 
 def listing(book: Book, env: BuildEnvironment) -> list[nodes.Node]:
