@@ -91,10 +91,10 @@ def _source(translator: HTML5Translator, name: str, source: str) -> str:
         translator.verified_sources = {}
     sources = translator.verified_sources
     title = f"Source of {name}"
-    if (name, source) in sources:
-        anchor = sources[name, source]
+    if source in sources:
+        anchor = sources[source]
         return f'<p class="verified-again"><a href="#{anchor}">{escape(title)}</a></p>'
-    anchor = sources[name, source] = f"verified-source-{len(sources) + 1}"
+    anchor = sources[source] = f"verified-source-{len(sources) + 1}"
     return _code(translator, source, title, anchor)
 
 
