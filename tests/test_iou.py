@@ -821,14 +821,14 @@ def test_the_inner_iou_of_equal_boxes_shifted_along_one_axis(r, w):
 
 @pytest.mark.verifies("iou-siou-angle", by="symbolic")
 def test_the_angle_term_is_the_sine_of_twice_the_angle():
-    dx, dy = sympy.symbols("dx dy", positive=True)
+    dx, dy = sympy.symbols("dx dy", real=True)
     rho = sympy.sqrt(dx**2 + dy**2)
-    published = 1 - 2 * sympy.sin(sympy.asin(dy / rho) - sympy.pi / 4) ** 2
-    theta = sympy.atan(dy / dx)
-    for point in ((1, 2), (3, 1), (2, 7), (5, 5)):
+    published = 1 - 2 * sympy.sin(sympy.asin(abs(dy) / rho) - sympy.pi / 4) ** 2
+    theta = sympy.atan(abs(dy / dx))
+    for point in ((1, 2), (-3, 1), (2, -7), (-5, -5), (5, -5)):
         at = dict(zip((dx, dy), point, strict=True))
         value = sympy.N(published.subs(at), 40)
-        assert abs(value - sympy.N((2 * dx * dy / rho**2).subs(at), 40)) < 1e-35
+        assert abs(value - sympy.N((2 * abs(dx * dy) / rho**2).subs(at), 40)) < 1e-35
         assert abs(value - sympy.N(sympy.sin(2 * theta).subs(at), 40)) < 1e-35
 
 
@@ -843,9 +843,10 @@ def test_siou_charges_the_axis_twice_as_much_as_the_diagonal():
         return (box_loss(inside, hull, "siou") - box_loss(inside, hull, "iou")).item() - shape
 
     e = 0.01
-    axis, diagonal = price(e, 0), price(e / math.sqrt(2), e / math.sqrt(2))
-    assert axis == pytest.approx((1 - math.exp(-2 * (e / 10) ** 2)) / 2, rel=1e-9)
-    assert axis / diagonal == pytest.approx(2, rel=1e-3)
+    for x, y in itertools.product((e, -e), repeat=2):
+        axis, diagonal = price(x, 0), price(x / math.sqrt(2), y / math.sqrt(2))
+        assert axis == pytest.approx((1 - math.exp(-2 * (e / 10) ** 2)) / 2, rel=1e-9)
+        assert axis / diagonal == pytest.approx(2, rel=1e-3)
 
 
 # Values at the edges
