@@ -407,7 +407,8 @@ def softmax_jacobian_norm(p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch
     s1, s2, s3 = (others.pow(k).sum(-1) for k in (1, 2, 3))
     m2 = m.squeeze(-1) ** 2
     squared = m2 * s1**2 + (1 + 2 * m2) * s2 - 2 * s3 + s2**2
-    norm = squared.where(squared > 0, torch.inf).sqrt().where(squared > 0, 0)
+    flat = squared <= 0  # the square root has no slope there
+    norm = squared.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
     return norm.to(torch.promote_types(p.dtype, torch.float32))
 
 
