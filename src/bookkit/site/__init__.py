@@ -3,7 +3,6 @@
 A Content-Security-Policy stands in every page and no page holds an inline script; nothing comes
 from elsewhere; one style sheet holds the rules that the pages use and no others.
 
-heights.py  what a browser may leave out until it comes near
 math.py     formulas, drawn by KaTeX (katex.cjs) when the site is built
 styles.py   the one style sheet
 templates/  what is overridden of the theme
@@ -23,7 +22,6 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from bookkit.site import math, styles
-from bookkit.site.heights import with_heights
 
 __all__ = ["POLICY", "THEMES", "setup"]
 
@@ -135,8 +133,7 @@ def _fill_page(
     for wrong, right in _REPAIRS.items():
         body = body.replace(wrong, right)
     if "body" in context:
-        body = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
-        context["body"] = with_heights(body, doctree)
+        context["body"] = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
     if found := _INLINE_SCRIPT.search(body):
         logger.warning(
             "the page's policy forbids inline scripts and handlers: %s",
