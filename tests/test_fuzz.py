@@ -176,7 +176,7 @@ def test_the_delta_rule_in_chunks_of_any_size_is_the_recurrence(drawn, data):
 @examples(30)
 def test_a_recurrence_goes_on_from_its_state(drawn, cut):
     arguments, _ = drawn
-    scale, whole = arguments.pop("scale"), None
+    scale = arguments.pop("scale")
     first, last = (
         {name: x[:, :, part] for name, x in arguments.items()}
         for part in (slice(cut), slice(cut, None))

@@ -116,7 +116,6 @@ def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
     assert places or page_name not in WITH_FIGURES
     for place in places:
         check = CHECKS[place.get_attribute("data-explorable")]
-        place.scroll_into_view_if_needed()  # far from the window nothing has a layout
         figure = place.locator(".explorable-live")
         check(figure)
         for react in (by_keyboard, by_mouse):
