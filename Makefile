@@ -7,6 +7,9 @@ NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
 PAGES ?=
 PORT ?= 8000
+# Tests run in as many processes as there are processors; those of one file share one.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile
 # One thread: with anything else running, two are up to ten times slower than one.
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
@@ -43,14 +46,14 @@ lint: $(READY)  ## ruff over code and notebooks
 	ruff format --check .
 
 unit: $(READY) $(NPM_READY)  ## unit tests; records which equations passed
-	$(BIN)/python -m pytest tests --ignore=tests/site
+	$(PYTEST) tests --ignore=tests/site
 
 outputs: $(READY)  ## run every notebook and compare it with its stored outputs
-	$(BIN)/python -m pytest --nbval chapters
+	$(PYTEST) --nbval chapters
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
 	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.build
-	$(BIN)/python -m pytest tests/site
+	$(PYTEST) tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows
@@ -59,16 +62,16 @@ test-min test-latest: test-%: $(READY) $(NPM_READY)
 	test -x _build/env-$*/bin/python || $(BIN)/python -m uv venv --quiet --python $(BIN)/python _build/env-$*
 	$(BIN)/python -m uv pip install --quiet --python _build/env-$* $(RESOLUTION) --editable '.[test]'
 	export PATH="$(CURDIR)/_build/env-$*/bin:$$PATH" \
-	&& python -m pytest tests --ignore=tests/site --verified-record= \
-	&& python -m pytest --nbval chapters --outputs-record=
+	&& $(PYTEST) tests --ignore=tests/site --verified-record= \
+	&& $(PYTEST) --nbval chapters --outputs-record=
 
 outputs-twice: $(READY)  ## like outputs, then run each notebook again in the same kernel
-	$(BIN)/python -m pytest --nbval --twice chapters
+	$(PYTEST) --nbval --twice chapters
 
 # Both libraries choose their instructions when they are loaded, so that one processor can play older ones.
 outputs-processors: $(READY)  ## like outputs, with the instructions of three older processors
 	@failed=0; for setting in ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41; do \
-	  echo "$$setting"; env $$setting $(BIN)/python -m pytest --nbval chapters --outputs-record= || failed=1; done; exit $$failed
+	  echo "$$setting"; env $$setting $(PYTEST) --nbval chapters --outputs-record= || failed=1; done; exit $$failed
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters

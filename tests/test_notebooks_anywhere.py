@@ -103,6 +103,16 @@ def test_the_second_run_follows_the_whole_first_and_counts_each_cell_once(twice)
     assert (counts["passed"], counts["failed"]) == (good, len(CASES) - good)
 
 
+def test_several_processes_keep_one_record(tmp_path):
+    write(tiny(), tmp_path / "other.ipynb")
+    run(tiny(), tmp_path, "other.ipynb", "--numprocesses=2", "--dist=loadfile")
+    record = json.loads((tmp_path / RECORD).read_text("utf-8"))
+    good = sum(first for first, _ in (case.passes for case in CASES))
+    assert list(record) == ["other.ipynb", "tiny.ipynb"]
+    for counts in record.values():
+        assert (counts["passed"], counts["failed"]) == (good, len(CASES) - good)
+
+
 def test_one_run_records_nowhere_if_told_so(tmp_path):
     outcomes, _ = run(tiny(), tmp_path, "--outputs-record=")
     assert [again for _, again, _ in outcomes] == [False] * len(CASES)

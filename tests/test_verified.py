@@ -538,9 +538,10 @@ def outcomes_in(folder: Path) -> dict[str, dict[str, str]]:
     return {path: entry["outcomes"] for path, entry in known.items()}
 
 
-def test_the_plugin_records_what_became_of_each_case(pytester, run):
+@pytest.mark.parametrize("options", [(), ("--numprocesses=2",)])
+def test_the_plugin_records_what_became_of_each_case(pytester, run, options):
     pytester.makepyfile(test_run=RUN)
-    run()
+    run(*options)
     assert outcomes_in(pytester.path) == {
         "test_run.py": {
             "test_pass[1]": "passed",
@@ -598,8 +599,8 @@ def test_an_empty_path_records_nothing(pytester, run):
 def test_the_plugin_refuses_marks_that_the_book_cannot_read(pytester, run, text, message):
     pytester.makepyfile(f"import pytest\n{text}\n")
     result = run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([message])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([message])
 
 
 # The commands ------------------------------------------------------------------------------------

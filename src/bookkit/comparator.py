@@ -246,12 +246,22 @@ class Recorder:
         self.target, self.root = target, root
         self.found: dict[Path, dict[int, bool]] = {}
 
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
+        report = yield
         if isinstance(item, IPyNbCell) and call.when == "call":
-            cells = self.found.setdefault(item.path, {})
-            cells[item.cell_num] = cells.get(item.cell_num, True) and not call.excinfo
+            report.compared = [str(item.path), item.cell_num]
+        return report
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "compared"):
+            path, number = report.compared
+            cells = self.found.setdefault(Path(path), {})
+            cells[number] = cells.get(number, True) and not report.failed
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return  # the process that gathers the reports of all writes
         known = record.read(self.target)
         for path, cells in self.found.items():
             if path.is_relative_to(self.root):

@@ -45,12 +45,6 @@ window.frames_drawn = async (count) => {
 };
 """
 
-weights = pytest.StashKey[dict[str, int]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[weights] = {}
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page_name" in metafunc.fixturenames:
@@ -60,10 +54,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("base_kind", ["http", "file"], scope="session")
 
 
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    if config.stash[weights]:
+def pytest_terminal_summary(terminalreporter) -> None:
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    said = {name: value for report in reports for name, value in report.user_properties}
+    if said:
         terminalreporter.section("what a page loads, uncompressed")
-        for name, size in sorted(config.stash[weights].items()):
+        for name, size in sorted(said.items()):
             terminalreporter.write_line(f"{size / 1000:7.0f} kB  {name}")
 
 

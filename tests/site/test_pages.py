@@ -1,19 +1,19 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from conftest import Visit, wait_for_frames, weights
+from conftest import Visit, wait_for_frames
 
 MEGABYTES = 3
 
 
-def test_nothing_leaves_nothing_fails(page_name, base, open_page, site, request):
+def test_nothing_leaves_nothing_fails(page_name, base, open_page, site, record_property):
     visit = Visit(base)
     page = open_page(f"{base}/{page_name}", visit)
     assert visit.outside == []
     assert visit.complaints == []
     assert page.evaluate("window.violations") == []
     weight = visit.weight(site)
-    request.config.stash[weights][page_name] = weight
+    record_property(page_name, weight)
     assert weight < MEGABYTES * 1e6, f"{page_name} loads {weight / 1e6:.1f} MB"
 
 

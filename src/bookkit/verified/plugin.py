@@ -2,6 +2,9 @@
 
 Loaded by ``-p bookkit.verified.plugin`` in pyproject.toml's pytest options. The record is
 ``_build/verified.json``; ``--verified-record=PATH`` writes another, an empty path none.
+
+With pytest-xdist the tests run in several processes. Each process says in a report which equation's
+test it belongs to; the one process that gathers the reports writes the record.
 """
 
 from pathlib import Path
@@ -33,33 +36,32 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.root = config.rootpath
-        self.target = config.getoption("verified_record")
-        self.digests: dict[str, str] = {}
+        gathers = not hasattr(config, "workerinput")
+        self.target = config.getoption("verified_record") if gathers else ""
+        self.digests: dict[Path, str] = {}
         self.marks: dict[Path, dict[str, set]] = {}
-        self.running: dict[str, str] = {}
-        self.found: dict[str, dict[str, str]] = {}
+        self.wrong: dict[Path, list[str]] = {}
+        self.found: dict[tuple[str, str], dict[str, str]] = {}
 
-    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        wrong, unread = [], []
-        for item in items:
-            if any(item.iter_markers("verifies")):
-                if item.path not in self.marks:
-                    wrong += self._read(item.path)
-                unread += self._mark_errors(item)
-        if errors := wrong or unread:
-            raise pytest.UsageError("\n".join(errors))
+        for path in {item.path for item in items if any(item.iter_markers("verifies"))}:
+            self._read(path)
 
-    def _read(self, path: Path) -> list[str]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        # Not when tests are collected: what a process of several says there is lost.
+        if errors := self.wrong.get(item.path) or self._mark_errors(item):
+            pytest.fail("\n".join(errors), pytrace=False)
+
+    def _read(self, path: Path) -> None:
         """Read a test file's marks, and its digest now: the file may be edited while tests run."""
         tests, wrong = marks.in_file(path, self.root)
         self.marks[path] = {test.name: set(test.marks) for test in tests}
-        self.digests[_name(path, self.root)] = record.code_digest(path, self.root)
-        return [f"{where}: {text}" for where, text in wrong]
+        self.wrong[path] = [f"{where}: {text}" for where, text in wrong]
+        self.digests[path] = record.code_digest(path, self.root)
 
     def _mark_errors(self, item: pytest.Item) -> list[str]:
         """Say where the marks that pytest sees differ from those that the book reads."""
-        read = self.marks[item.path].get(_case(item).partition("[")[0], set())
+        read = self.marks.get(item.path, {}).get(_case(item).partition("[")[0], set())
         unread = [
             mark
             for mark in item.iter_markers("verifies")
@@ -74,28 +76,25 @@ class Recorder:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
         report = yield
-        path = _name(item.path, self.root)
-        if path in self.digests and any(item.iter_markers("verifies")):
-            case = _case(item)
-            if outcome := _outcome(report):
-                worst = max(outcome, self.running.get(case, "passed"), key=record.OUTCOMES.index)
-                self.running[case] = worst
-            if report.when == "teardown":
-                self.found.setdefault(path, {})[case] = self.running.pop(case)
+        if item.path in self.digests and any(item.iter_markers("verifies")):
+            path = item.path.relative_to(self.root).as_posix()
+            report.verifies = [path, self.digests[item.path], _case(item)]
         return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        path, digest, case = getattr(report, "verifies", [None] * 3)
+        if path and (outcome := _outcome(report)):
+            found = self.found.setdefault((path, digest), {})
+            found[case] = max(outcome, found.get(case, "passed"), key=record.OUTCOMES.index)
 
     def pytest_sessionfinish(self) -> None:
         if not (self.target and self.found):
             return
         target = self.root / self.target
         known = record.read(target)
-        for path, found in self.found.items():
-            known = record.merged(known, path, self.digests[path], found)
+        for (path, digest), found in self.found.items():
+            known = record.merged(known, path, digest, found)
         record.write(target, known)
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _case(item: pytest.Item) -> str:
