@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 TESTS = """
 from hypothesis import given, settings, strategies as st
 
@@ -22,15 +24,16 @@ def test_without_examples():
 """
 
 
-def test_the_table_tells_examples_and_failures(tmp_path):
+@pytest.mark.parametrize("options", [[], ["--numprocesses=2"]])
+def test_the_table_tells_examples_and_failures(tmp_path, options):
     (tmp_path / "test_some.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "bookkit.properties", "-m", "hypothesis"]
-    command += ["-q", f"--rootdir={tmp_path}", "-c", "/dev/null", str(tmp_path)]
+    command += ["-q", f"--rootdir={tmp_path}", "-c", "/dev/null", str(tmp_path), *options]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 1, run.stdout + run.stderr
     record = json.loads((tmp_path / "_build" / "properties.json").read_text())
     assert record["commit"] == "unknown"  # no repository
-    holds, fails = record["properties"].values()
+    fails, holds = record["properties"].values()
     assert (holds["examples"], holds["failures"]) == (7, 0)
     assert (fails["examples"], fails["failures"]) != (7, 0) and fails["failures"] == 1
     assert "test_some.py::test_holds" in run.stdout and "all 2 properties" in run.stdout

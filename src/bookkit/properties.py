@@ -7,6 +7,7 @@ writes it to ``_build/properties.json``.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,17 +33,20 @@ class Table:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
         report = yield
         if report.when == "call":
-            said = getattr(item, "hypothesis_statistics", "")
-            self.rows[item.nodeid] = {
-                "examples": sum(_counts(said, "passing")),
+            report.examples = sum(_counts(getattr(item, "hypothesis_statistics", ""), "passing"))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.rows[report.nodeid] = {
+                "examples": report.examples,
                 "failures": int(report.failed),
                 "seconds": round(report.duration, 2),
             }
-        return report
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("properties: examples, failures, seconds")
-        for name, row in self.rows.items():
+        for name, row in sorted(self.rows.items()):
             terminalreporter.write_line(
                 f"{row['examples']:7,} {row['failures']:3} {row['seconds']:8.1f}  {name}"
             )
@@ -53,12 +57,14 @@ class Table:
         )
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return  # the process that gathers the reports of all writes
         target = session.config.rootpath / RESULT
         target.parent.mkdir(exist_ok=True)
         record = {
             "date": datetime.now(UTC).date().isoformat(),
             "commit": _commit(session.config.rootpath) or "unknown",
-            "properties": self.rows,
+            "properties": dict(sorted(self.rows.items())),
         }
         target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -87,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = ["-m", "hypothesis", f"--hypothesis-profile={PROFILE}", "--ignore=tests/site"]
     # The record of verified equations is of whole runs in the usual profile.
     options += ["--verified-record=", "-p", "bookkit.properties", "--tb=short", "-q"]
+    options += ["--numprocesses", str(os.cpu_count()), "--dist", "worksteal"]
     return pytest.main([*options, "tests", *more])
 
 
