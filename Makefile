@@ -9,7 +9,7 @@ PAGES ?=
 PORT ?= 8000
 # Tests run in as many processes as there are processors; those of one file share one.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
-PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread: with anything else running, two are up to ten times slower than one.
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
