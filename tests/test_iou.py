@@ -1522,6 +1522,12 @@ def test_the_regression_descent_keeps_sizes_positive():
     assert end[0, 2:].min() >= 0.01
 
 
+def test_the_regression_descent_of_no_boxes_has_no_mean_error():
+    for start, goal in ((0, 0), (0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="expected shape .* with at least one box"):
+            descend(torch.ones(start, 4), torch.ones(goal, 4), "iou")
+
+
 @pytest.mark.verifies("iou-far-shrink", by="gradient")
 @pytest.mark.parametrize("center", [(7, 9), (-7, 9), (7, -9), (7, 0), (-9, 0.5)])
 @pytest.mark.parametrize(
