@@ -82,15 +82,15 @@ def test_the_five_places_are_there_and_linted(book):
     run(book, "ruff", "format", "--check", ".")
 
 
-def test_its_notebook_its_equations_and_its_symbols_are_in_order(book):
+def test_its_notebook_and_its_equations_are_in_order(book):
     assert check_notebook(book / f"chapters/{NAME}.ipynb") == []
     assert "no problems" in run(book, "bookkit.verified", "check")
-    run(book, "pytest", "-p", "no:cacheprovider", "tests/test_notation.py")
 
 
 def test_its_tests_pass(book):
     names = f"tests/test_{NAME}.py", f"tests/test_explorables_{NAME}.py", "tests/test_exercises.py"
-    chosen = f"{NAME} or exercise_of_a_chapter"
+    names += ("tests/test_notation.py",)
+    chosen = f"{NAME} or exercise_of_a_chapter or test_notation"
     said = run(book, "pytest", "-p", "no:cacheprovider", "--color=no", *names, "-k", chosen)
     assert "skipped" not in said
     outcomes = json.loads((book / "_build/verified.json").read_text("utf-8"))

@@ -77,12 +77,19 @@ def test_stub_is_not_attempted_and_solution_passes(notebook, name, capsys):
 
 
 @pytest.mark.parametrize(("name", "key", "wrong"), MISTAKES)
-def test_each_mistake_gets_its_own_hint(name, key, wrong, capsys):
-    exercise = exercises()[name]
-    verdict = examine(exercise, wrong)
+def test_each_mistake_gets_its_own_hint(name, key, wrong, capsys, monkeypatch):
+    exercise, verdicts = exercises()[name], []
+
+    def examined(*arguments):
+        verdicts.append(examine(*arguments))
+        return verdicts[-1]
+
+    monkeypatch.setattr("derived.exercises.examine", examined)
+    said = printed(capsys, name, wrong)
+    (verdict,) = verdicts
     assert verdict.hint == key
     assert "{" not in verdict.text
-    assert printed(capsys, name, wrong) == f"{name}: {' '.join(verdict.text.split())}"
+    assert said == f"{name}: {' '.join(verdict.text.split())}"
     fixed_part = exercise.hints[key].text.split("{")[0] or exercise.hints[key].text.split("}")[1]
     assert verdict.text.startswith("not yet. ") and fixed_part in verdict.text
 

@@ -10,7 +10,7 @@ import torch
 from nbformat import v4, write
 
 from bookkit import gpu as recorder
-from derived import gpu
+from derived import gpu, unet
 
 CHAPTERS = sorted(Path(__file__).parents[1].glob("chapters/*.ipynb"))
 
@@ -210,7 +210,9 @@ sys.exit(gpu.main(["tiny", "--dry-run", "--scale", "0.01", "--chapters", "."]))
 
 
 @pytest.mark.parametrize("notebook", CHAPTERS, ids=lambda path: path.stem)
-def test_the_chapters_cell_runs_small(notebook):
-    """On the CPU, at a thousandth of its size."""
-    result = recorder.record(notebook, torch.device("cpu"), 0.001)
+def test_the_chapters_cell_runs_small(notebook, monkeypatch):
+    """On the CPU, at half a thousandth of its size; neither times nor distances need be exact."""
+    monkeypatch.setattr(gpu, "_LEAST_TIME", 0.01)
+    monkeypatch.setattr(unet, "_HELD_OUT", 20)
+    result = recorder.record(notebook, torch.device("cpu"), 0.0005)
     assert result is None or result["rows"]

@@ -269,6 +269,16 @@ def test_elu_features_are_those_of_torch_but_do_not_vanish():
     assert torch.equal(feature_map(x), feature_map(x, "elu"))
 
 
+@pytest.mark.parametrize("kind", ["sphere", "taylor"])
+def test_of_vectors_without_dimension_only_the_feature_1_is_left(kind):
+    nothing = torch.ones(2, 3, 5, 0)
+    assert torch.equal(feature_map(nothing, kind), torch.ones(2, 3, 5, 1))
+    # All similarities are 1, so that attention is the mean.
+    values = draw(2, 3, 5, 4).float()
+    outputs = linear_attention(nothing, nothing, values, kind=kind, normalize=True)
+    torch.testing.assert_close(outputs, values.mean(2, keepdim=True).expand_as(values))
+
+
 # Random features
 
 
@@ -445,7 +455,7 @@ def test_the_default_chunk_changes_nothing():
     assert not torch.equal(chunked(q, k, v), chunked(q, k, v, chunk=65))
 
 
-# Decay: one matrix, two factorizations
+# Forgetting: decay and gates
 
 
 @pytest.mark.verifies("linear_attention-decay", by="exact")

@@ -14,8 +14,8 @@ from bookkit import notebooks
 from bookkit.comparator import RECORD
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
-# Where a chapter turns from formulas to data and training, which takes most of its time.
-DATA = re.compile(r"load_digits|mnist|digits_on_canvas|torch\.optim")
+# Where a chapter turns from formulas to data, training and simulations, which take most of its time.
+DATA = re.compile(r"load_digits|mnist|digits_on_canvas|torch\.optim|regression_cases|mean_error")
 
 OWN_FOLDER = "import os; print(os.path.exists('tiny.ipynb'), os.listdir())"
 CONNECTS = "import socket; socket.socket().connect(('192.0.2.1', 80))"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from bookkit.reports import benchmarks, verification
@@ -183,3 +184,13 @@ def test_a_new_result_rewrites_the_page(book):
     page = built(book)
     assert "before the last change" in page
     assert "figures included; not run here." in page
+
+
+@pytest.mark.parametrize(
+    "name", ["tests/mutants/box.json", "benchmarks/results/box.json", "_build/verified.json"]
+)
+def test_a_build_names_the_file_that_is_cut_off(book, name):
+    (book / name).parent.mkdir(parents=True, exist_ok=True)
+    (book / name).write_text('{"date": "2026-01', "utf-8")
+    with pytest.raises(ExtensionError, match=f"{name}: .*; restore it, or delete it"):
+        built(book)

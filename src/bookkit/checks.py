@@ -268,7 +268,7 @@ def _gpu_cells(notebook: NotebookNode, chapter: str) -> Iterator[str]:
         if missing := sorted(_free_names(cell.source)):
             yield f"{_name(cell)}: the GPU cell needs {', '.join(missing)} from other cells"
         recorded = recordings.load(chapter)
-        if recorded and recorded["cell"] != gpu.digest(cell.source):
+        if recorded and recorded.get("cell") != gpu.digest(cell.source):
             yield f"{_name(cell)}: the recorded run is of another version of this cell"
 
 

@@ -38,7 +38,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -57,6 +56,7 @@ from typing import BinaryIO
 import hypothesis
 import pytest
 
+from bookkit.commit import commit
 from bookkit.verified.record import chapter_digest
 
 __all__ = ["Mutant", "Outcome", "Target", "keep", "main", "mutants_of", "read_settings", "report"]
@@ -652,25 +652,16 @@ def report(
 
 def keep(target: Target, figures: dict) -> None:
     """Write what the book's pages say of a whole run to ``tests/mutants/CHAPTER.json``."""
-    git = ["git", "-C", str(target.root)]
-    commit = _said([*git, "rev-parse", "--short", "HEAD"])
-    if commit and _said([*git, "status", "--porcelain", "--", "src", "tests", ":!tests/mutants"]):
-        commit += " with changes"
     kept = {key: figures[key] for key in ("killed", "survived", "accepted", "score", "seconds")}
     result = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or "unknown",
+        "commit": commit(target.root),
         "digest": chapter_digest(target.root, target.chapter),
         **kept,
     }
     path = target.root / "tests" / "mutants" / f"{target.chapter}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-
-
-def _said(command: list[str]) -> str:
-    """Return what a command prints, nothing where it fails."""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,13 +9,14 @@ writes it to ``_build/properties.json``.
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from bookkit.commit import commit
 
 __all__ = ["main", "pytest_configure"]
 
@@ -63,7 +64,7 @@ class Table:
         target.parent.mkdir(exist_ok=True)
         record = {
             "date": datetime.now(UTC).date().isoformat(),
-            "commit": _commit(session.config.rootpath) or "unknown",
+            "commit": commit(session.config.rootpath),
             "properties": dict(sorted(self.rows.items())),
         }
         target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -75,12 +76,6 @@ _COLUMNS = ("examples", "failures", "seconds")
 def _counts(statistics: str, word: str) -> Iterator[int]:
     """Yield each number that stands before a word in hypothesis's statistics of a test."""
     return map(int, re.findall(rf"(\d+) {word}", statistics))
-
-
-def _commit(root: Path) -> str:
-    """Return the commit that is checked out, with a plus sign if files differ from it."""
-    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty=+"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def pytest_configure(config: pytest.Config) -> None:

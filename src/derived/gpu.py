@@ -26,6 +26,9 @@ __all__ = ["Session", "load", "measure", "recording", "run"]
 Value = str | int | float
 Row = dict[str, Value]
 
+_RECORDED = {"summary": str, "device": str, "torch": str, "cuda": str | None, "date": str}
+_RECORDED |= {"seconds": int | float, "rows": list}
+
 _LEAST_TIME = 0.5  # seconds for which `measure` repeats a step
 
 
@@ -57,8 +60,10 @@ def run(chapter: str, experiment: Callable[..., Iterable[Row]], *, summary: str)
         _session.runs[chapter] = _measure(experiment, summary, _session.device, _session.scale)
     elif torch.cuda.is_available() and os.environ.get("DERIVED_GPU") != "recorded":
         _show(_measure(experiment, summary, torch.device("cuda"), None), "Run just now on")
-    elif recorded := load(chapter):
-        _show(recorded, "No CUDA device is used here: this is the run recorded on")
+    elif (recorded := load(chapter)) is not None:
+        _show(
+            _checked(chapter, recorded), "No CUDA device is used here: this is the run recorded on"
+        )
     else:
         promise = "No run has been recorded yet. With a CUDA device this cell runs the experiment: "
         promise += f"{summary}."
@@ -81,12 +86,43 @@ def load(name: str) -> dict | None:
     """Return what is recorded under a name, or None: `chapters/recorded/<name>.json`.
 
     The installed package carries these files along; in the repository they stand beside the text.
+
+    Raises:
+        ValueError: names the file if it is not a JSON object.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "recorded", package.parents[1] / "chapters" / "recorded"):
         if (path := folder / f"{name}.json").is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            if not isinstance(found, dict):
+                what = type(found).__name__
+                raise ValueError(f"{path}: expected an object, got {what}")
+            return found
     return None
+
+
+def _checked(chapter: str, found: dict) -> dict:
+    """Refuse a recorded run that cannot be shown."""
+    for key, kind in _RECORDED.items():
+        if key not in found or isinstance(found[key], bool) or not isinstance(found[key], kind):
+            name = getattr(kind, "__name__", kind)
+            raise ValueError(
+                f"recorded/{chapter}.json: expected {key} ({name}), got {found.get(key)!r}"
+            )
+    rows = found["rows"]
+    if (
+        not rows
+        or not all(isinstance(row, dict) and [*row] == [*rows[0]] for row in rows)
+        or not all(isinstance(value, Value) for row in rows for value in row.values())
+    ):
+        raise ValueError(
+            f"recorded/{chapter}.json: expected rows of texts and numbers with the same keys, "
+            f"got {rows!r}"
+        )
+    return found
 
 
 def measure(

@@ -84,6 +84,28 @@ def _sized_boxes(name: str, value: object) -> None:
             )
 
 
+def _same_length(first: str, second: str) -> Callable[[dict[str, Any]], None]:
+    """Return a check that two tensors have the same number of rows."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        lengths = [len(arguments[name]) for name in (first, second)]
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"{first} and {second}: expected the same length, got {lengths[0]} and {lengths[1]}"
+            )
+
+    return check
+
+
+def _some_sized_boxes(name: str, value: object) -> None:
+    """Refuse what isn't one list of (cx, cy, w, h), with at least one box."""
+    _sized_boxes(name, value)
+    if value.ndim != 2 or len(value) == 0:
+        raise ValueError(
+            f"{name}: expected shape (number, 4) with at least one box, got {tuple(value.shape)}"
+        )
+
+
 def _explain(name: str, boxes: Tensor, wrong: Tensor) -> str:
     """Say which box is the first wrong one and what is wrong with it."""
     index = tuple(wrong.nonzero()[0].tolist())
@@ -195,6 +217,12 @@ def pairwise(
     for block, boxes in zip(matrix.split(rows), a[:, None].split(rows), strict=True):
         block.copy_(_similarity(kind, _pair(_coordinates(boxes, work), columns)))
     return matrix
+
+
+def _finite_number(name: str, value: object) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not -torch.inf < value < torch.inf:
+        raise ValueError(f"{name}: expected one finite number, got {value!r}")
 
 
 def _at_least(least: numbers.Real, why: str) -> Callable[[str, object], None]:
@@ -345,6 +373,7 @@ def regression_slope(
     return torch.autograd.grad(loss, x)[0]
 
 
+@validated(_same_length("start", "goal"), start=_some_sized_boxes, goal=_some_sized_boxes)
 def regression_descent(
     start: Float[Tensor, "n 4"],
     goal: Float[Tensor, "n 4"],
@@ -365,6 +394,10 @@ def regression_descent(
         The last boxes, and the mean $\ell_1$ error of all of them after each step.
 
     Source: Zheng et al. (2020), section "Simulation experiment".
+
+    Raises:
+        ValueError: for a wrong shape or dtype, no boxes, different lengths, NaN, infinity, a
+            negative width or height.
     """
     x, target, errors = start, from_cxcywh(goal), []
     for rate in 160 * [0.1] + 20 * [0.01] + 20 * [0.001]:
@@ -775,23 +808,11 @@ def _scores(name: str, value: object) -> None:
         raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
 
 
-def _same_length(first: str, second: str) -> Callable[[dict[str, Any]], None]:
-    """Return a check that two tensors have the same number of rows."""
-
-    def check(arguments: dict[str, Any]) -> None:
-        lengths = [len(arguments[name]) for name in (first, second)]
-        if lengths[0] != lengths[1]:
-            raise ValueError(
-                f"{first} and {second}: expected the same length, got {lengths[0]} and {lengths[1]}"
-            )
-
-    return check
-
-
 @validated(
     _same_length("boxes", "scores"),
     boxes=_list_of_boxes,
     scores=_scores,
+    threshold=_finite_number,
     kind=one_of(_KINDS),
 )
 def nms(
@@ -806,11 +827,14 @@ def nms(
     equal scores, the earlier box counts as the higher. With `kind="diou"` boxes with distant
     centers are spared (iou-diou-nms).
 
+    Any finite threshold is allowed: IoUs lie between 0 and 1, GIoUs and DIoUs between -1 and 1, and
+    those that punish shapes, too, fall below -1. At 1 every box stays.
+
     Shapes: `(N, 4)` and `(N,)` to indices `(K,)`.
 
     Raises:
         ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
-            reversed boxes.
+            reversed boxes, a threshold that isn't a finite number.
     """
     order = scores.argsort(descending=True, stable=True)
     kept = order[:0]

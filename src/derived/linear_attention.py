@@ -237,8 +237,8 @@ def feature_map(x: Float[Tensor, "*n d"], kind: FeatureMap = "elu") -> Float[Ten
     (taylor, cosformer). The direction of a zero vector is 0.
 
     Shapes: `(..., d)` to `(..., r)`; cosformer needs `(..., length, d)`.
-    Sources: Katharopoulos et al. (2020) for elu, Arora et al. (2024) for taylor, Qin et al. (2022)
-    for cosformer.
+    Sources: Katharopoulos et al. (2020) for elu, Arora et al. (2024) for taylor, Qin et al. (2022),
+    "cosFormer", for cosformer.
 
     Raises:
         ValueError: for a wrong shape, dtype or kind, NaN, infinity.
@@ -502,7 +502,8 @@ def delta_rule(
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)`, `(b, h, n)` to `(b, h, n, e)`.
     Args, errors and the warning as for `recurrent` and `chunked`.
-    Source: Yang et al. (2024).
+    Source: Yang et al. (2024), "Parallelizing linear transformers with the delta rule over sequence
+    length".
     """
     parts = zip(*[x.split(chunk, _LENGTH) for x in (q, k, v, beta[..., None])], strict=True)
     return _joined((scale * out for out in _delta_chunks(parts)), v)
@@ -551,12 +552,13 @@ def _feature_map(x: Tensor, kind: FeatureMap) -> Tensor:
         return x.clamp(max=0).exp() + x.relu()
     if kind == "relu":
         return x.relu()
+    one = x.new_ones(*x.shape[:-1], 1)  # also for vectors of no dimension
     if kind == "sphere":
         direction = _ratio(x, torch.linalg.vector_norm(x, dim=-1, keepdim=True))
-        return torch.cat([torch.ones_like(x[..., :1]), direction], -1)
+        return torch.cat([one, direction], -1)
     if kind == "taylor":
         products = (x[..., :, None] * x[..., None, :]).flatten(-2) / math.sqrt(2)
-        return torch.cat([torch.ones_like(x[..., :1]), x, products], -1)
+        return torch.cat([one, x, products], -1)
     if kind == "cosformer":
         n = x.shape[-2]
         angle = torch.pi / 2 * torch.arange(n, device=x.device, dtype=x.dtype)[:, None] / n

@@ -18,6 +18,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -66,7 +67,10 @@ class FillReports(SphinxPostTransform):
 
     def run(self, **kwargs: object) -> None:
         for node in list(self.document.findall(report)):
-            node.replace_self(_drawings()[node["draw"]](self.app))
+            try:
+                node.replace_self(_drawings()[node["draw"]](self.app))
+            except ValueError as error:  # names the file that is broken
+                raise ExtensionError(str(error)) from None
 
 
 def _drawings() -> dict[str, Callable[[Sphinx], list[nodes.Node]]]:

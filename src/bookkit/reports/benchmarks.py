@@ -6,7 +6,6 @@ median of ratios, reference over ours) and ``quartiles``, that is a row.
 """
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +14,18 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from bookkit import stored
 from bookkit.reports import NOT_RUN, paragraph, table
 from bookkit.verified.equations import book_pages
 
-__all__ = ["Row", "draw", "explanation", "rows", "summary", "tables"]
+__all__ = ["Row", "draw", "explanation", "read", "rows", "summary", "tables"]
 
 _NO_TEXT = re.compile(r"^ +python |^Writes ")
+
+_TEXTS = {"date": str, "machine": str}
+_RESULT = {**_TEXTS, "rounds": int, "versions": {str: str}, "results": dict}
+_MEASURED = {"times_faster": int | float, "quartiles": [int | float]}
+_MEASURED["ms"] = (int | float, {"derived": int | float})
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,16 @@ class Row:
 
 
 def rows(results: dict, name: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Yield each comparison in a result; the reference beside itself is none."""
-    if "times_faster" in results:
+    """Yield each comparison in a result; the reference beside itself is none.
+
+    Raises:
+        ValueError: for a comparison that lacks a number.
+    """
+    if _MEASURED.keys() & results.keys():
+        where = ".".join(name)
+        stored.check(results, _MEASURED, where)
+        if len(results["quartiles"]) != 2 or not results["times_faster"] > 0:
+            raise ValueError(f"{where}: expected two quartiles and a positive ratio")
         own = results["ms"]["derived"] if isinstance(results["ms"], dict) else results["ms"]
         if results["quartiles"] != [1, 1]:
             yield Row(name, own, results["times_faster"], *results["quartiles"])
@@ -51,6 +64,20 @@ def rows(results: dict, name: tuple[str, ...] = ()) -> Iterator[Row]:
     for key, value in results.items():
         if isinstance(value, dict):
             yield from rows(value, (*name, key))
+
+
+def read(path: Path) -> tuple[dict, list[Row]]:
+    """Return a stored result and its comparisons.
+
+    Raises:
+        ValueError: names the file if something is missing, and says what.
+    """
+    with stored.opened(path) as record:
+        stored.check(record, _RESULT)
+        found = list(rows(record["results"]))
+        if not found:
+            raise ValueError("results: expected a comparison, got none")
+    return record, found
 
 
 def summary(found: list[Row]) -> str:
@@ -121,15 +148,14 @@ def _section(root: Path, page: str, title: nodes.title) -> Iterator[nodes.Node]:
     script = root / "benchmarks" / f"bench_{chapter}.py"
     if not script.is_file():
         return
-    stored = root / "benchmarks" / "results" / f"{chapter}.json"
+    result = root / "benchmarks" / "results" / f"{chapter}.json"
     section = nodes.section("", nodes.title("", title.astext()), ids=[f"benchmark-{chapter}"])
     section += [paragraph(text) for text in explanation(script)]
-    if not stored.is_file():
+    if not result.is_file():
         section += paragraph(f"Result: {NOT_RUN}.")
         yield section
         return
-    record = json.loads(stored.read_text("utf-8"))
-    found = list(rows(record["results"]))
+    record, found = read(result)
     section += paragraph(summary(found))
     section += tables(found)
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())

@@ -9,12 +9,14 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from bookkit import stored
 from bookkit.reports import NOT_RUN, paragraph, table
+from bookkit.verified import record
 from bookkit.verified.checks import Book, verdict
 from bookkit.verified.record import chapter_digest, file_digest
 from derived.explorables import EXPLORABLES
 
-__all__ = ["Standing", "draw", "sentences", "standing"]
+__all__ = ["Standing", "draw", "read_mutants", "sentences", "standing"]
 
 # What the page calls an equation of each status of `bookkit.verified.checks.Verdict`.
 _STATUSES = {
@@ -25,6 +27,7 @@ _STATUSES = {
     "untested": "without a test",
 }
 _UNCOMPARED = "nbval-ignore-output"
+_MUTANTS = {"date": str, "commit": str, "digest": str, "killed": int, "survived": int}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
     outcomes = [outcome for test in tests for outcome in book.outcomes[test]]
     cells = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
     compared = [c for c in cells if _UNCOMPARED not in _tags(c)]
-    result = _json(root / "tests" / "mutants" / f"{chapter}.json")
+    result = read_mutants(root / "tests" / "mutants" / f"{chapter}.json")
     return Standing(
         chapter,
         title,
@@ -72,7 +75,7 @@ def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
         len(tests),
         (outcomes.count("passed"), len(outcomes)) if outcomes else None,
         sum(len(cell["outputs"]) for cell in compared),
-        _cells(_json(root / "_build" / "outputs.json"), path, root),
+        _cells(root, path),
         sum(_is_of(figure.script, chapter) for figure in EXPLORABLES.values()),
         sum("exercise" in _tags(cell) for cell in cells),
         result,
@@ -80,16 +83,26 @@ def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
     )
 
 
-def _json(path: Path) -> dict | None:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+def read_mutants(path: Path) -> dict | None:
+    """Return a result of ``python -m bookkit.mutants``, or None without a file.
+
+    Raises:
+        ValueError: names the file if something is missing, and says what.
+    """
+    if not path.is_file():
+        return None
+    with stored.opened(path) as result:
+        stored.check(result, _MUTANTS)
+    return result
 
 
 def _tags(cell: dict) -> list[str]:
     return cell["metadata"].get("tags", [])
 
 
-def _cells(record: dict | None, path: Path, root: Path) -> tuple[int, int] | None:
-    known = (record or {}).get(path.relative_to(root).as_posix())
+def _cells(root: Path, path: Path) -> tuple[int, int] | None:
+    outputs = record.read(root / "_build" / "outputs.json", record.NOTEBOOKS)
+    known = outputs.get(path.relative_to(root).as_posix())
     if not known or known["digest"] != file_digest(path):
         return None
     return known["passed"], known["passed"] + known["failed"]

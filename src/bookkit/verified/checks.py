@@ -76,7 +76,7 @@ class Verdict:
 def read_book(paths: Paths, pages: Mapping[str, Path]) -> Book:
     """Read the book's equations (of `pages`), tests, accepted LaTeX and record."""
     found, wrong = marks.in_folder(paths.tests, paths.root)
-    known = record.read(paths.record)
+    known = record.read(paths.record, record.TESTS)
     digests = {
         name: record.code_digest(paths.root / name, paths.root)
         for name in {test.path for test in found}

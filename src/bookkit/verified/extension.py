@@ -12,6 +12,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -123,9 +124,12 @@ def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
         Path(app.confdir), config.verified_tests, config.verified_equations, config.verified_record
     )
     files = {name: Path(env.doc2path(name)) for name in _reading_order(env)}
-    return checks.read_book(
-        paths, {n: file for n, file in files.items() if file.suffix in SUFFIXES}
-    )
+    try:
+        return checks.read_book(
+            paths, {n: file for n, file in files.items() if file.suffix in SUFFIXES}
+        )
+    except ValueError as error:  # names the file that is broken
+        raise ExtensionError(str(error)) from None
 
 
 def _reading_order(env: BuildEnvironment) -> list[str]:

@@ -12,10 +12,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from bookkit import stored
 from bookkit.verified.marks import Test
 
 __all__ = [
+    "NOTEBOOKS",
     "OUTCOMES",
+    "TESTS",
     "chapter_digest",
     "code_digest",
     "file_digest",
@@ -30,10 +33,26 @@ OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
 
 Record = dict[str, dict]
 
+# What a record holds of each file: of tests, and of notebooks (`bookkit.comparator`).
+TESTS = {str: {"digest": str, "outcomes": {str: str}}}
+NOTEBOOKS = {str: {"digest": str, "passed": int, "failed": int}}
 
-def read(path: Path) -> Record:
-    """Read a record; without a file there is nothing in it."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+def read(path: Path, shape: object = (TESTS, NOTEBOOKS)) -> Record:
+    """Read a record; without a file there is nothing in it.
+
+    Raises:
+        ValueError: names the file if it is no record of the shape, and says what is wrong.
+    """
+    if not path.is_file():
+        return {}
+    with stored.opened(path) as record:
+        stored.check(record, shape)
+        for name, known in record.items():
+            for case, outcome in known.get("outcomes", {}).items():
+                if outcome not in OUTCOMES:
+                    raise ValueError(f"{name}.outcomes.{case}: expected an outcome, got {outcome}")
+    return record
 
 
 def write(path: Path, record: Record) -> None:

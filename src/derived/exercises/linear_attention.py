@@ -1,5 +1,6 @@
 """Exercises of the chapter on linear attention."""
 
+import functools
 import math
 from typing import Any
 
@@ -590,6 +591,7 @@ def _pair(result: Any) -> tuple[float, float]:
     return tuple(numbers)
 
 
+@functools.cache
 def _most_pairs(d: int) -> int:
     """Return the largest number of pairs at which Hebb's expected error is at most 1."""
     return max(n for n in range(1, 3 * d) if recall_error(n, d).mean() <= 1 + 1e-9)  # rounding
