@@ -34,6 +34,7 @@ TRY = """([attempt, outside]) => {
 
 # A mark whose test's source stands in another mark.
 AGAIN = "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
+CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
 # The section before a heading's own.
 PREVIOUS = "h.parentElement.previousElementSibling.closest('section')"
 
@@ -178,6 +179,26 @@ def test_a_mark_shows_the_source_that_another_mark_holds(base, open_page):
     assert copy.is_visible() and copy.get_attribute("tabindex") == "0"
     ids = page.locator("[id]").evaluate_all("all => all.map((e) => e.id)")
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("width", [1400, 412])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughly(
+    chapter, width, bases, open_page
+):
+    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": width, "height": 800})
+    sections = page.locator(".bd-article > section > section")
+    near = sections.evaluate_all(
+        "all => all.map(s => s.lastElementChild.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    assert not all(near)
+    height = "all => all.map(s => s.getBoundingClientRect().height)"
+    guessed = sections.evaluate_all(height)
+    page.add_style_tag(content="section { content-visibility: visible !important }")
+    ratios = [g / h for g, h in zip(guessed, sections.evaluate_all(height), strict=True)]
+    # Too low a guess would let the parts of a section lie on those of the next.
+    assert 0.75 < min(ratios) and max(ratios) < 2
+    assert 1 < sum(guessed) / sum(sections.evaluate_all(height)) < 1.5
 
 
 def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base, open_page):

@@ -3,6 +3,7 @@
 A Content-Security-Policy stands in every page and no page holds an inline script; nothing comes
 from elsewhere; one style sheet holds the rules that the pages use and no others.
 
+heights.py  what a browser may leave out until it comes near
 math.py     formulas, drawn by KaTeX (katex.cjs) when the site is built
 styles.py   the one style sheet
 templates/  what is overridden of the theme
@@ -22,6 +23,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from bookkit.site import math, styles
+from bookkit.site.heights import with_heights
 
 __all__ = ["POLICY", "THEMES", "setup"]
 
@@ -133,7 +135,8 @@ def _fill_page(
     for wrong, right in _REPAIRS.items():
         body = body.replace(wrong, right)
     if "body" in context:
-        context["body"] = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
+        body = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
+        context["body"] = with_heights(body, doctree)
     if found := _INLINE_SCRIPT.search(body):
         logger.warning(
             "the page's policy forbids inline scripts and handlers: %s",
