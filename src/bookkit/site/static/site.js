@@ -75,18 +75,19 @@
     for (const [selector, name] of Object.entries(boxes)) {
       for (const box of all(selector)) {
         if (!laidOut(box)) continue; // an event comes back to it
-        const ours = "scrolls" in box.dataset;
-        if (box.hasAttribute("tabindex") && !ours) continue; // somebody has seen to it
-        const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-        if (scrolls !== ours) changes.push([box, name, scrolls]);
+        const before = box.dataset.scrolls; // "perhaps" until it is measured
+        if (box.hasAttribute("tabindex") && !before) continue; // somebody has seen to it
+        const wide = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+        const stays = wide ? before === "yes" : !before || box === document.activeElement;
+        if (!stays) changes.push([box, name, wide]);
       }
     }
-    for (const [box, name, scrolls] of changes) {
-      if (scrolls) {
+    for (const [box, name, wide] of changes) {
+      if (wide) {
         box.tabIndex = 0;
         box.setAttribute("role", "group");
         box.setAttribute("aria-label", `${name}, scrollable`);
-        box.dataset.scrolls = "";
+        box.dataset.scrolls = "yes";
       } else {
         for (const attribute of ["tabindex", "role", "aria-label", "data-scrolls"]) {
           box.removeAttribute(attribute);
