@@ -34,6 +34,15 @@ TRY = """([attempt, outside]) => {
 
 # A mark whose test's source stands in another mark.
 AGAIN = "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
+CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
+# What scrolls sideways and cannot be reached by keyboard.
+UNREACHABLE = """() => [...document.querySelectorAll("main *")]
+  .filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
+  .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.checkVisibility())
+  .filter((e) => e.tabIndex < 0 && !e.querySelector("a, button, input, summary, [tabindex]"))
+  .map((e) => e.outerHTML.slice(0, 120))"""
+# How far below the window's top a link's target stands: `scroll-padding-top`.
+PADDING = 72
 # The section before a heading's own.
 PREVIOUS = "h.parentElement.previousElementSibling.closest('section')"
 
@@ -147,14 +156,58 @@ def test_the_section_being_read_is_marked(bases, open_page, slowdown):
 
 def test_what_is_too_wide_can_be_scrolled_by_keyboard(page_name, bases, open_page):
     page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
-    unreachable = page.evaluate(
-        """() => [...document.querySelectorAll("main *")]
-          .filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
-          .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.checkVisibility())
-          .filter((e) => e.tabIndex < 0 && !e.querySelector("a, button, input, summary, [tabindex]"))
-          .map((e) => e.outerHTML.slice(0, 120))"""
+    assert page.evaluate(UNREACHABLE) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_what_was_never_near_can_be_scrolled_by_keyboard(chapter, bases, open_page):
+    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": 360, "height": 740})
+    page.reload()  # and nothing is scrolled any more
+    assert page.locator("article [data-scrolls=perhaps]").count() > 20
+    assert page.evaluate(UNREACHABLE) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_what_was_near_is_reached_by_keyboard_only_if_it_scrolls(chapter, bases, open_page):
+    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": 1280, "height": 800})
+    # What is folded away is measured when it is opened.
+    states = page.locator("article [data-scrolls]").evaluate_all(
+        """all => all.filter((e) => e.checkVisibility())
+          .map((e) => [e.dataset.scrolls, e.scrollWidth > e.clientWidth + 1])"""
     )
-    assert unreachable == []
+    assert states
+    assert {tuple(state) for state in states} == {("yes", True)}
+
+
+def test_what_has_the_focus_keeps_it_when_it_comes_near(bases, open_page):
+    page = open_page(f"{bases['http']}/chapters/iou.html", viewport={"width": 1280, "height": 800})
+    page.reload()
+    far = page.locator("article > section > section:nth-last-of-type(6)")
+    box = far.locator(".math-scroll[data-scrolls=perhaps]").last
+    box.evaluate("b => b.focus()")
+    wait_until(lambda: far.locator("[data-scrolls=perhaps]:not(details *)").count() == 1)
+    assert box.evaluate("b => b === document.activeElement")
+
+
+@pytest.mark.parametrize("width", [1400, 412])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_link_leads_to_an_equation_that_is_far(chapter, width, bases, open_page):
+    url = f"{bases['http']}/{chapter}"
+    page = open_page(url, viewport={"width": width, "height": 800})
+    names = page.locator("article div.math[id]").evaluate_all("all => all.map((e) => e.id)")
+    for name in names[len(names) // 2], names[-2]:
+        target = page.locator(f'[id="{name}"]')
+        arrived = f"() => document.getElementById('{name}').getBoundingClientRect().top"
+        page.goto("about:blank")
+        page.goto(f"{url}#{name}")
+        wait_for_frames(page, 10)
+        assert page.evaluate(arrived) == pytest.approx(PADDING, abs=2), f"opened at {name}"
+        page.goto("about:blank")
+        page.goto(url)
+        assert not target.evaluate("e => e.checkVisibility({contentVisibilityAuto: true})")
+        page.evaluate("name => document.querySelector(`a[href='#${name}']`).click()", name)
+        wait_for_frames(page, 10)
+        assert page.evaluate(arrived) == pytest.approx(PADDING, abs=2), f"clicked on {name}"
 
 
 def test_all_pages_are_reached_from_the_first(bases, open_page):
@@ -178,6 +231,26 @@ def test_a_mark_shows_the_source_that_another_mark_holds(base, open_page):
     assert copy.is_visible() and copy.get_attribute("tabindex") == "0"
     ids = page.locator("[id]").evaluate_all("all => all.map((e) => e.id)")
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("width", [1400, 412])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughly(
+    chapter, width, bases, open_page
+):
+    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": width, "height": 800})
+    sections = page.locator(".bd-article > section > section")
+    near = sections.evaluate_all(
+        "all => all.map(s => s.lastElementChild.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    assert not all(near)
+    height = "all => all.map(s => s.getBoundingClientRect().height)"
+    guessed = sections.evaluate_all(height)
+    page.add_style_tag(content="section { content-visibility: visible !important }")
+    ratios = [g / h for g, h in zip(guessed, sections.evaluate_all(height), strict=True)]
+    # Too low a guess would let the parts of a section lie on those of the next.
+    assert 0.75 < min(ratios) and max(ratios) < 2
+    assert 1 < sum(guessed) / sum(sections.evaluate_all(height)) < 1.5
 
 
 def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base, open_page):
@@ -215,12 +288,16 @@ def test_paper_holds_the_text_and_nothing_to_click(page_name, bases, open_page):
             split: style("article :is(figure, .cell_input, div.math, tr)", "breakInside"),
             parted: style("article .verified", "breakBefore"),
             wrapped: style("article pre", "whiteSpaceCollapse"),
+            left_out: [...document.querySelectorAll("article > section > section > *")]
+              .filter((e) => !e.checkVisibility({ contentVisibilityAuto: true }) && e.checkVisibility())
+              .map((e) => e.outerHTML.slice(0, 100)),
             gap: document.querySelector(".book-footer").getBoundingClientRect().top
               - document.querySelector("article").getBoundingClientRect().bottom,
           };
         }"""
     )
     assert state["cut"] == []
+    assert state["left_out"] == []
     assert set(state["split"]) <= {"avoid"}
     assert set(state["parted"]) <= {"avoid"}
     assert state["gap"] >= 0  # the footer once lay over a page's text

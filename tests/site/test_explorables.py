@@ -117,6 +117,7 @@ def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
     for place in places:
         check = CHECKS[place.get_attribute("data-explorable")]
         figure = place.locator(".explorable-live")
+        place.scroll_into_view_if_needed()  # what is far is not laid out, and shows no text
         check(figure)
         for react in (by_keyboard, by_mouse):
             before = figure.get_attribute("data-now")

@@ -3,6 +3,7 @@
 A Content-Security-Policy stands in every page and no page holds an inline script; nothing comes
 from elsewhere; one style sheet holds the rules that the pages use and no others.
 
+heights.py  what a browser may leave out until it comes near
 math.py     formulas, drawn by KaTeX (katex.cjs) when the site is built
 styles.py   the one style sheet
 templates/  what is overridden of the theme
@@ -22,6 +23,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from bookkit.site import math, styles
+from bookkit.site.heights import with_heights
 
 __all__ = ["POLICY", "THEMES", "setup"]
 
@@ -62,6 +64,15 @@ _REPAIRS = {
     ' role="doc-biblioentry"': ' role="listitem"',  # docutils; the former role is deprecated
     ' id="exercise-content"': "",  # sphinx-exercise; the same on each
 }
+# Boxes that scroll where their content is wider. What is far from the window is not laid out, and so
+# not measured: the keyboard reaches each until site.js knows that it needn't.
+_BOXES = (
+    "<pre>",
+    '<div class="math-scroll">',
+    '<div class="pst-scrollable-table-container">',
+    '<div class="output text_html">',
+)
+_UNMEASURED = ' tabindex="0" data-scrolls="perhaps">'
 # Tokens of code in the text's own color: two of three, and no style needs their elements.
 _PLAIN_TOKEN = re.compile(r'<span(?: class="(?:n|nn|p|w)")?>([^<]*)</span>')
 _HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
@@ -132,8 +143,11 @@ def _fill_page(
     body = context.get("body", "")
     for wrong, right in _REPAIRS.items():
         body = body.replace(wrong, right)
+    for box in _BOXES:
+        body = body.replace(box, box.removesuffix(">") + _UNMEASURED)
     if "body" in context:
-        context["body"] = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
+        body = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
+        context["body"] = with_heights(body, doctree)
     if found := _INLINE_SCRIPT.search(body):
         logger.warning(
             "the page's policy forbids inline scripts and handlers: %s",

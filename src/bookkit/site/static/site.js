@@ -67,24 +67,27 @@
     "article pre": "Code",
     ".cell_output .output": "Output",
   };
+  // Neither folded away nor too far from the window to be laid out (see site.css).
+  const laidOut = (element) => element.checkVisibility({ contentVisibilityAuto: true });
   const measure = () => {
     // Read all, then write: each change in between would lay the page out anew.
     const changes = [];
     for (const [selector, name] of Object.entries(boxes)) {
       for (const box of all(selector)) {
-        if (!box.checkVisibility()) continue; // folded away: `toggle` comes back to it
-        const ours = "scrolls" in box.dataset;
-        if (box.hasAttribute("tabindex") && !ours) continue; // somebody has seen to it
-        const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-        if (scrolls !== ours) changes.push([box, name, scrolls]);
+        if (!laidOut(box)) continue; // an event comes back to it
+        const before = box.dataset.scrolls; // "perhaps" until it is measured
+        if (box.hasAttribute("tabindex") && !before) continue; // somebody has seen to it
+        const wide = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+        const stays = wide ? before === "yes" : !before || box === document.activeElement;
+        if (!stays) changes.push([box, name, wide]);
       }
     }
-    for (const [box, name, scrolls] of changes) {
-      if (scrolls) {
+    for (const [box, name, wide] of changes) {
+      if (wide) {
         box.tabIndex = 0;
         box.setAttribute("role", "group");
         box.setAttribute("aria-label", `${name}, scrollable`);
-        box.dataset.scrolls = "";
+        box.dataset.scrolls = "yes";
       } else {
         for (const attribute of ["tabindex", "role", "aria-label", "data-scrolls"]) {
           box.removeAttribute(attribute);
@@ -92,10 +95,19 @@
       }
     }
   };
+  // Many sections may come near in one frame.
+  let measuring = 0;
+  const measureSoon = () => {
+    measuring ||= requestAnimationFrame(() => {
+      measuring = 0;
+      measure();
+    });
+  };
   measure();
   window.addEventListener("load", measure);
   window.addEventListener("resize", measure);
   on("details", "toggle", measure);
+  document.addEventListener("contentvisibilityautostatechange", measureSoon);
 
   // A test's source stands once on a page. A mark that needs it again has a link to it, and shows
   // a copy in its place when it is opened.
@@ -115,7 +127,10 @@
   );
   const sections = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
   const mark = () => {
-    const passed = sections.filter((section) => section.getBoundingClientRect().top < 120);
+    // The section at the window's top is laid out, and asking the others would lay them out.
+    const passed = sections.filter(
+      (section) => laidOut(section) && section.getBoundingClientRect().top < 120,
+    );
     const current = links.get(passed.at(-1)?.id);
     for (const link of links.values()) {
       link.classList.toggle("active", link === current);
