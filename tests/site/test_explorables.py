@@ -6,6 +6,7 @@ import explorables_numbers
 import matrix_memory_numbers
 import pytest
 import torch
+from conftest import wait_for_frames
 
 from derived import initialization
 from derived.diffusion import Schedule, karras_sigmas, sample
@@ -118,6 +119,7 @@ def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
         check = CHECKS[place.get_attribute("data-explorable")]
         figure = place.locator(".explorable-live")
         place.scroll_into_view_if_needed()  # what is far is not laid out, and shows no text
+        wait_for_frames(page)
         check(figure)
         for react in (by_keyboard, by_mouse):
             before = figure.get_attribute("data-now")
