@@ -7,7 +7,8 @@ NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
 PAGES ?=
 PORT ?= 8000
-# Tests run in as many processes as there are processors; those of one file share one.
+# Tests run in as many processes as there are processors; those of one file share one, except where
+# a file holds most of them.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread: with anything else running, two are up to ten times slower than one.
@@ -53,7 +54,7 @@ outputs: $(READY)  ## run every notebook and compare it with its stored outputs
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
 	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.build
-	$(PYTEST) tests/site
+	$(PYTEST) --dist worksteal tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows
