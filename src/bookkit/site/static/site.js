@@ -107,7 +107,11 @@
   window.addEventListener("load", measure);
   window.addEventListener("resize", measure);
   on("details", "toggle", measure);
-  document.addEventListener("contentvisibilityautostatechange", measureSoon);
+  // What was laid out once stays so: it need not be done again, and a picture of the page is whole.
+  document.addEventListener("contentvisibilityautostatechange", ({ skipped, target }) => {
+    if (!skipped) target.classList.add("laid-out");
+    measureSoon();
+  });
 
   // A test's source stands once on a page. A mark that needs it again has a link to it, and shows
   // a copy in its place when it is opened.
