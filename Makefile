@@ -105,7 +105,7 @@ mutants: $(READY)  ## change each chapter's code one place at a time; the tests 
 	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
 
 properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
-	$(BIN)/python -m bookkit.properties
+	$(BIN)/python -m bookkit.properties --numprocesses $(JOBS) --dist worksteal
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept

@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import xdist
 from nbformat import NotebookNode
 from nbval import plugin as nbval
 from nbval.kernel import RunningKernel
@@ -260,7 +261,7 @@ class Recorder:
             cells[number] = cells.get(number, True) and not report.failed
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if hasattr(session.config, "workerinput"):
+        if xdist.is_xdist_worker(session):
             return  # the process that gathers the reports of all writes
         known = record.read(self.target)
         for path, cells in self.found.items():

@@ -7,7 +7,6 @@ writes it to ``_build/properties.json``.
 """
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import xdist
 
 from bookkit.commit import commit
 
@@ -58,7 +58,7 @@ class Table:
         )
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if hasattr(session.config, "workerinput"):
+        if xdist.is_xdist_worker(session):
             return  # the process that gathers the reports of all writes
         target = session.config.rootpath / RESULT
         target.parent.mkdir(exist_ok=True)
@@ -88,7 +88,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = ["-m", "hypothesis", f"--hypothesis-profile={PROFILE}", "--ignore=tests/site"]
     # The record of verified equations is of whole runs in the usual profile.
     options += ["--verified-record=", "-p", "bookkit.properties", "--tb=short", "-q"]
-    options += ["--numprocesses", str(os.cpu_count()), "--dist", "worksteal"]
     return pytest.main([*options, "tests", *more])
 
 

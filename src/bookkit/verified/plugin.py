@@ -10,6 +10,7 @@ test it belongs to; the one process that gathers the reports writes the record.
 from pathlib import Path
 
 import pytest
+import xdist
 
 from bookkit.verified import marks, record
 
@@ -36,8 +37,7 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.root = config.rootpath
-        gathers = not hasattr(config, "workerinput")
-        self.target = config.getoption("verified_record") if gathers else ""
+        self.target = config.getoption("verified_record")
         self.digests: dict[Path, str] = {}
         self.marks: dict[Path, dict[str, set]] = {}
         self.wrong: dict[Path, list[str]] = {}
@@ -87,8 +87,8 @@ class Recorder:
             found = self.found.setdefault((path, digest), {})
             found[case] = max(outcome, found.get(case, "passed"), key=record.OUTCOMES.index)
 
-    def pytest_sessionfinish(self) -> None:
-        if not (self.target and self.found):
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not (self.target and self.found) or xdist.is_xdist_worker(session):
             return
         target = self.root / self.target
         known = record.read(target)
