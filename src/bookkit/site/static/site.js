@@ -69,11 +69,11 @@
   };
   // Neither folded away nor too far from the window to be laid out (see site.css).
   const laidOut = (element) => element.checkVisibility({ contentVisibilityAuto: true });
-  const measure = () => {
+  const measure = (part = document) => {
     // Read all, then write: each change in between would lay the page out anew.
     const changes = [];
     for (const [selector, name] of Object.entries(boxes)) {
-      for (const box of all(selector)) {
+      for (const box of part.querySelectorAll(selector)) {
         if (!laidOut(box)) continue; // an event comes back to it
         const before = box.dataset.scrolls; // "perhaps" until it is measured
         if (box.hasAttribute("tabindex") && !before) continue; // somebody has seen to it
@@ -95,22 +95,15 @@
       }
     }
   };
-  // Many sections may come near in one frame.
-  let measuring = 0;
-  const measureSoon = () => {
-    measuring ||= requestAnimationFrame(() => {
-      measuring = 0;
-      measure();
-    });
-  };
   measure();
-  window.addEventListener("load", measure);
-  window.addEventListener("resize", measure);
-  on("details", "toggle", measure);
+  window.addEventListener("load", () => measure());
+  window.addEventListener("resize", () => measure());
+  on("details", "toggle", () => measure());
   // What was laid out once stays so: it need not be done again, and a picture of the page is whole.
   document.addEventListener("contentvisibilityautostatechange", ({ skipped, target }) => {
-    if (!skipped) target.classList.add("laid-out");
-    measureSoon();
+    if (skipped) return;
+    target.classList.add("laid-out");
+    requestAnimationFrame(() => measure(target));
   });
 
   // A test's source stands once on a page. A mark that needs it again has a link to it, and shows
