@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 
 import pytest
@@ -36,6 +37,20 @@ def _earlier_sphinx_applications_hold_no_listeners():
         for thing in gc.get_objects():
             if issubclass(type(thing), toctree.TocTreeCollector):
                 thing.listener_ids = None
+
+
+@pytest.fixture
+def git(tmp_path):
+    """Run git in the test's own folder, and return what it prints."""
+
+    def run(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,6 @@
 """A result names its commit, and says when code or tests are not as in it."""
 
-import subprocess
-
-import pytest
-
 from bookkit.commit import commit
-
-
-@pytest.fixture
-def git(tmp_path):
-    def run(*arguments):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    return run
 
 
 def test_the_commit_is_named_with_changes_of_code_and_tests_alone(git, tmp_path):

@@ -263,14 +263,7 @@ def test_tests_may_import_from_the_folder_of_benchmarks(book):
     assert status == 0, printed
 
 
-def test_a_result_names_its_commit_and_changes_since(book):
-    def git(*arguments):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", *who, *arguments], cwd=book, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
+def test_a_result_names_its_commit_and_changes_since(book, git):
     def commit_after(change=""):
         (book / "src" / "derived" / "tiny.py").write_text(MODULE + change)
         numbers = dict.fromkeys(("killed", "survived", "accepted", "score", "seconds"), 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_reports import RESULT
 
 from bookkit import stored
 from bookkit.reports import benchmarks, verification
@@ -22,13 +23,9 @@ TESTS = {
 }
 NOTEBOOKS = {"chapters/box.ipynb": {"digest": "0123", "passed": 3, "failed": 0}}
 MUTANTS = {"date": "2026-01-02", "commit": "abc1234", "digest": "0123", "killed": 9, "survived": 1}
-BENCHMARK = {
-    "date": "2026-01-02",
-    "versions": {"torch": "9.9"},
-    "machine": "abacus",
-    "rounds": 9,
+BENCHMARK = RESULT | {
     "results": {
-        "add": {"ms": {"others": 4.0, "derived": 2.0}, "times_faster": 2.0, "quartiles": [1.5, 3]},
+        "add": RESULT["results"]["add"],
         "deeper": {"take": {"ms": 3, "times_faster": 0.5, "quartiles": [0.4, 2]}},
         "memory": {"state": 1.5},
     },
