@@ -198,7 +198,9 @@ def test_the_noise_of_a_schedule_grows_and_its_norm_stays(schedule):
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     assert alpha[0] == 1 and sigma[0] == 0
     assert (alpha >= 0).all() and (sigma >= 0).all()
-    assert (alpha.diff() <= 0).all() and (sigma.diff() >= 0).all()
+    # Where a level hardly changes, the last bit of its root or of its logistic function may.
+    bit = torch.finfo(torch.float64).eps
+    assert (alpha.diff() <= bit).all() and (sigma.diff() >= -bit).all()
     assert (schedule.log_snr(t).diff() <= 0).all() or schedule.snr(t[1]) == math.inf
     norm = {"vp": torch.hypot(alpha, sigma), "flow": alpha + sigma, "ve": alpha}[schedule.norm]
     torch.testing.assert_close(norm, torch.ones_like(norm), rtol=0, atol=1e-12)
