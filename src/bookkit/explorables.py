@@ -1,8 +1,8 @@
 """Interactive figures on the website: a Sphinx extension, and the command that takes their pictures.
 
-The extension writes the scripts to `_static/explorables/` and links them from the pages that hold
-a figure, and from no others. A figure gets onto a page as a notebook's output or, where a page has
-no Python, with the directive
+The extension writes scripts and pictures to `_static/explorables/` and links them from the pages
+that hold a figure, and from no others. A figure gets onto a page as a notebook's output or, where a
+page has no Python, with the directive
 
     ```{explorable} push_a_box
     :state: {"kind": "diou"}
@@ -13,6 +13,7 @@ no Python, with the directive
 """
 
 import argparse
+import base64
 import hashlib
 import io
 import json
@@ -36,6 +37,9 @@ __all__ = ["classic_source", "page", "picture_key", "setup", "take_pictures", "w
 
 FOLDER = Path(derived.explorables.__file__).parent
 HOST = Path(__file__).with_suffix(".js")
+_STILL = re.compile(
+    r'(?P<before><div class="explorable-slot"[^>]*>\s*<img) src="data:image/png;base64,(?P<png>[^"]+)"'
+)
 PICTURE_WIDTH = 760  # of the column that a picture shows, in CSS pixels
 
 
@@ -98,17 +102,31 @@ def _write_scripts(app: Sphinx) -> None:
         write_static(Path(app.outdir) / "_static")
 
 
-def _link_scripts(app: Sphinx, _page: str, _template: str, context: dict, _doctree: Any) -> None:
+def _link_files(app: Sphinx, _page: str, _template: str, context: dict, _doctree: Any) -> None:
     if 'data-explorable="' in context.get("body", ""):
         app.add_js_file("explorables/host.js", loading_method="defer")
         app.add_css_file("explorables/kit.css")
+        context["body"] = _STILL.sub(lambda found: _as_file(found, app, context), context["body"])
+
+
+def _as_file(still: re.Match, app: Sphinx, context: dict) -> str:
+    """Store a figure's picture beside its script, and return its tag with the file's address.
+
+    In a notebook the picture is part of the output. On the site it would be half of what a chapter
+    weighs, although few readers see it before the live figure takes its place.
+    """
+    png = base64.b64decode(still["png"])
+    name = f"_static/explorables/{hashlib.sha256(png).hexdigest()[:16]}.png"
+    (Path(app.outdir) / name).write_bytes(png)
+    source = context["pathto"](name, resource=True)
+    return f'{still["before"]} src="{source}" loading="lazy" decoding="async"'
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive and the scripts with Sphinx."""
     app.add_directive("explorable", ExplorableDirective)
     app.connect("builder-inited", _write_scripts)
-    app.connect("html-page-context", _link_scripts)
+    app.connect("html-page-context", _link_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

@@ -1,6 +1,7 @@
 """What can be said of the pages without a browser: heads, alternative texts, links, downloads."""
 
 import functools
+from importlib import resources
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -8,6 +9,7 @@ from bs4 import BeautifulSoup
 from conftest import SITE
 
 from bookkit.site import POLICY
+from derived.explorables import EXPLORABLES
 
 
 @functools.cache
@@ -81,6 +83,18 @@ def test_a_page_stays_small_enough_for_a_telephone(page_name, site):
     assert len(parsed(page_name).find_all(True)) < 45_000
     # Code in the text's own color needs no elements.
     assert parsed(page_name).select(".highlight :is(.n, .nn, .p, .w)") == []
+
+
+def test_pictures_are_files_of_their_own(page_name, site):
+    pictures = parsed(page_name).article.find_all("img")
+    # One inside the page delays what stands above it, and is loaded by those who never get there.
+    assert [str(image)[:120] for image in pictures if image["src"].startswith("data:")] == []
+    assert {image.get("loading") for image in pictures} <= {"lazy"}
+    for figure in parsed(page_name).select("[data-explorable]"):
+        still = figure.select_one(".explorable-slot > img")
+        module = EXPLORABLES[figure["data-explorable"]]
+        original = resources.files("derived.explorables") / module.script.replace(".js", ".png")
+        assert ((site / page_name).parent / still["src"]).read_bytes() == original.read_bytes()
 
 
 def test_the_download_is_the_source(page_name, site):
