@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from strategies import examples
 from torch.distributions import Normal, kl_divergence
 
 import derived
@@ -523,7 +524,7 @@ def test_two_equations_determine_signal_and_noise():
         assert sympy.simplify(wrong) == 0
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     k=st.floats(0.01, 100),
     t=st.floats(0.01, 0.99),
@@ -852,7 +853,7 @@ def test_schedules_without_a_table_are_their_formulas():
     assert edm.snr(2.0) == 0.25 and edm.log_snr(2.0) == pytest.approx(-math.log(4))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(t=st.floats(1e-6, 1 - 1e-6), k=st.floats(1e-2, 1e2))
 def test_shift_scales_the_noise_per_signal_and_keeps_the_norm(t, k):
     for schedule, time in (
@@ -1024,7 +1025,7 @@ def test_guidance_goes_from_one_prediction_through_the_other():
     assert half.equal(guide(cond.half().double(), uncond.half().double(), 7.5).half())
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(w=st.floats(-3, 9), t=st.integers(1, 999), target=st.sampled_from(PREDICTIONS))
 def test_guidance_commutes_with_every_conversion(w, t, target):
     schedule = CHAINS["linear"]
