@@ -405,7 +405,8 @@ def test_the_list_of_all_equations(root):
     build(root)
     html = page(root, "list")
     assert "3 labeled equations: 2 verified, 1 with tests that have not passed here." in html
-    assert html.index("Boxes</h2>") < html.index("(1.1)") < html.index("(1.3)")
+    section = html.index('<section id="equations-of-box"')
+    assert section < html.index("Boxes<a", section) < html.index("(1.1)") < html.index("(1.3)")
     assert 'href="chapters/box.html#equation-box-area"' in html
     assert r"A = (x_1 - x_0)(y_1 - y_0)" in html
     assert "Exact identity (1)" in html

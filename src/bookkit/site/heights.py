@@ -18,6 +18,7 @@ _FOLDED = 3.5
 _FIGURE = 26
 _EXPLORABLE = 46
 _ROW = 2.4
+_PARAGRAPHS = (nodes.paragraph, nodes.term, nodes.caption)
 
 
 def section_heights(doctree: nodes.document) -> dict[str, int]:
@@ -49,7 +50,9 @@ def _height(node: nodes.Node) -> float:
     match node:
         case nodes.title():
             return 5
-        case nodes.paragraph() | nodes.term() | nodes.caption():
+        case nodes.row():
+            return _ROW
+        case nodes.Element() if isinstance(node, _PARAGRAPHS) or node.get("tag") == "li":
             return _LINE * math.ceil(len(node.astext()) / _LETTERS) + 1
         case nodes.math_block():
             return 5 + 2.5 * node.astext().count(r"\\")
@@ -60,6 +63,5 @@ def _height(node: nodes.Node) -> float:
         case nodes.raw():
             text = node.astext()
             return _EXPLORABLE if "data-explorable" in text else _ROW * text.count("<tr")
-        case nodes.row():
-            return _ROW
-    return sum(map(_height, node.children))
+    gap = 3 if isinstance(node, nodes.Element) and node.get("tag") == "tr" else 0
+    return gap + sum(map(_height, node.children))

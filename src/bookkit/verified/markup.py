@@ -114,7 +114,7 @@ def listing(book: Book, env: BuildEnvironment) -> list[nodes.Node]:
     return [
         _totals(book),
         _legend(book),
-        *(node for page, group in pages for node in _chapter(book, env, page, group)),
+        *(_chapter(book, env, page, group) for page, group in pages),
     ]
 
 
@@ -143,7 +143,7 @@ def _legend(book: Book) -> nodes.Node:
     return _element("dl", *items, cls="verified-methods")
 
 
-def _chapter(book: Book, env: BuildEnvironment, page: str, equations: list) -> list[nodes.Node]:
+def _chapter(book: Book, env: BuildEnvironment, page: str, equations: list) -> nodes.Node:
     title = env.titles[page].astext()
     number = env.titles[page].get("secnumber")
     heading = f"{'.'.join(map(str, number))}. {title}" if number else title
@@ -161,7 +161,8 @@ def _chapter(book: Book, env: BuildEnvironment, page: str, equations: list) -> l
     table = _element(
         "table", head, rows, cls="verified-list", role="table", **{"aria-label": title}
     )
-    return [_element("h2", heading), table]
+    name = f"equations-of-{page.rpartition('/')[2]}"
+    return nodes.section("", nodes.title("", heading), table, ids=[name], names=[name])
 
 
 def _row(book: Book, equation) -> nodes.Node:
