@@ -60,7 +60,7 @@ site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try i
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows
 test-latest: RESOLUTION = --upgrade ## unit tests and notebooks on the newest versions that pyproject.toml allows
 test-min test-latest: test-%: $(READY) $(NPM_READY)
-	test -x _build/env-$*/bin/python || $(BIN)/python -m uv venv --quiet --python $(BIN)/python _build/env-$*
+	test -x _build/env-$*/bin/python || $(BIN)/python -m uv venv --quiet --seed --python $(BIN)/python _build/env-$*
 	$(BIN)/python -m uv pip install --quiet --python _build/env-$* $(RESOLUTION) --editable '.[test]'
 	export PATH="$(CURDIR)/_build/env-$*/bin:$$PATH" \
 	&& $(PYTEST) tests --ignore=tests/site --verified-record= \

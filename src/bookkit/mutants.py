@@ -336,7 +336,7 @@ class Target:
         ]
 
 
-@dataclass
+@dataclass(eq=False)
 class Watcher:
     """A pytest plugin: chooses and orders the tests, and sees what each of them does.
 
