@@ -495,9 +495,9 @@ def test_an_overlap_equal_to_the_threshold_does_not_suppress():
         (lambda b, s: nms(b, s, 0.5, "siou"), "kind: expected one of iou, giou, diou, ciou, eiou"),
         (
             lambda b, s: nms(b, s, math.nan),
-            "threshold: expected one finite number, got nan",
+            "threshold: expected a finite number, got nan",
         ),
-        (lambda b, s: nms(b, s, "0.5"), "threshold: expected one finite number, got '0.5'"),
+        (lambda b, s: nms(b, s, "0.5"), "threshold: expected a finite number, got '0.5'"),
         (lambda b, s: average_precision(s, s, 3), "hits: expected a torch.Tensor of bool"),
         (
             lambda b, s: average_precision(s, s[:2] > 1, 3),

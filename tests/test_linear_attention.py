@@ -1235,9 +1235,9 @@ ERRORS = [
         r"^log_decay: expected floats of shape \(\.\.\., length\)",
     ),
     (lambda: chunked(Q, K, V, chunk=0), r"^chunk: expected an integer of at least 1, got 0"),
-    (lambda: chunked(Q, K, V, scale=math.inf), r"^scale: expected one finite number, got inf"),
-    (lambda: chunked(Q, K, V, scale=True), r"^scale: expected one finite number, got True"),
-    (lambda: chunked(Q, K, V, scale="2"), r"^scale: expected one finite number, got '2'"),
+    (lambda: chunked(Q, K, V, scale=math.inf), r"^scale: expected a finite number, got inf"),
+    (lambda: chunked(Q, K, V, scale=True), r"^scale: expected a finite number, got True"),
+    (lambda: chunked(Q, K, V, scale="2"), r"^scale: expected a finite number, got '2'"),
     (lambda: chunked(Q[:, :, 1:], K, V), r"^q and k: expected the same length, got"),
     (lambda: chunked(Q, K, V, log_decay=-LOG), r"^log_decay: expected logarithms .* got 1\."),
     (
@@ -1269,7 +1269,7 @@ ERRORS = [
         lambda: recall_error(4, 4, decay=-0.1),
         r"^decay: expected a number between 0 and 1, got -0\.1",
     ),
-    (lambda: recall_error(4, 4, beta=math.nan), r"^beta: expected one finite number, got nan"),
+    (lambda: recall_error(4, 4, beta=math.nan), r"^beta: expected a finite number, got nan"),
 ]
 
 

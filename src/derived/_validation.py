@@ -7,6 +7,8 @@ watches the function inside. In a graph that `torch.compile` traces, nothing is 
 
 import functools
 import inspect
+import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["broadcastable", "checks_values", "count", "one_of", "real_tensor", "validated"]
-__all__ += ["validation"]
+__all__ = ["broadcastable", "checks_values", "count", "finite_number", "one_of", "real_tensor"]
+__all__ += ["validated", "validation"]
 
 _checks_values = ContextVar("derived.validation", default=True)
 
@@ -85,6 +87,13 @@ def count(name: str, value: Any) -> None:
     """Refuse what is not an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+
+
+def finite_number(name: str, value: Any) -> None:
+    """Refuse what is not a finite number."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}")
 
 
 def one_of(options: Sequence[str]) -> Callable[[str, Any], None]:

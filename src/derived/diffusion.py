@@ -26,7 +26,14 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from derived._validation import checks_values, count, one_of, real_tensor, validated
+from derived._validation import (
+    checks_values,
+    count,
+    finite_number,
+    one_of,
+    real_tensor,
+    validated,
+)
 
 __all__ = ["GaussianMixture", "Schedule", "add_noise", "convert", "ddim_step", "guide"]
 __all__ += ["karras_sigmas", "loss_weight", "sample"]
@@ -70,7 +77,7 @@ def _between(least: numbers.Real, most: numbers.Real) -> Callable[[str, Any], No
     """Return a check that a number is finite and in a closed range."""
 
     def check(name: str, value: Any) -> None:
-        _finite(name, value)
+        finite_number(name, value)
         if not least <= value <= most:
             raise ValueError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r}")
 
@@ -79,16 +86,9 @@ def _between(least: numbers.Real, most: numbers.Real) -> Callable[[str, Any], No
 
 def _positive(name: str, value: Any) -> None:
     """Refuse what is not a finite number above 0."""
-    _finite(name, value)
+    finite_number(name, value)
     if value <= 0:
         raise ValueError(f"{name}: expected a number above 0, got {value!r}")
-
-
-def _finite(name: str, value: Any) -> None:
-    """Refuse what is not a finite number."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
 
 
 # The oracle --------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def _finite(name: str, value: Any) -> None:
 def _level(name: str, value: Any) -> None:
     """Refuse what is not a level of signal or noise: finite and at least 0."""
     if not isinstance(value, Tensor):
-        _finite(name, value)
+        finite_number(name, value)
     if not isinstance(value, Tensor) or checks_values():
         value = torch.as_tensor(value)
         if not ((value >= 0) & value.isfinite()).all():
@@ -660,7 +660,7 @@ def loss_weight(
     return weight.to(snr.dtype)
 
 
-@validated(_same_shape("cond", "uncond"), cond=_floats, uncond=_floats, w=_finite)
+@validated(_same_shape("cond", "uncond"), cond=_floats, uncond=_floats, w=finite_number)
 def guide(
     cond: Float[Tensor, "*size"], uncond: Float[Tensor, "*size"], w: numbers.Real
 ) -> Float[Tensor, "*size"]:
@@ -801,7 +801,7 @@ def _optional(check: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
     x=_batch,
     schedule=_schedule,
     solver=one_of(get_args(Solver)),
-    guidance=_optional(_finite),
+    guidance=_optional(finite_number),
     clip=_optional(_positive),
     eta=_between(0, 1),
 )

@@ -29,7 +29,15 @@ import torch
 from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
-from derived._validation import broadcastable, checks_values, count, one_of, real_tensor, validated
+from derived._validation import (
+    broadcastable,
+    checks_values,
+    count,
+    finite_number,
+    one_of,
+    real_tensor,
+    validated,
+)
 
 __all__ = ["area", "box_loss", "ciou", "diou", "eiou", "from_cxcywh", "giou", "iou", "pairwise"]
 __all__ += ["regression_cases", "regression_descent", "regression_slope"]
@@ -217,12 +225,6 @@ def pairwise(
     for block, boxes in zip(matrix.split(rows), a[:, None].split(rows), strict=True):
         block.copy_(_similarity(kind, _pair(_coordinates(boxes, work), columns)))
     return matrix
-
-
-def _finite_number(name: str, value: object) -> None:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not -torch.inf < value < torch.inf:
-        raise ValueError(f"{name}: expected one finite number, got {value!r}")
 
 
 def _at_least(least: numbers.Real, why: str) -> Callable[[str, object], None]:
@@ -812,7 +814,7 @@ def _scores(name: str, value: object) -> None:
     _same_length("boxes", "scores"),
     boxes=_list_of_boxes,
     scores=_scores,
-    threshold=_finite_number,
+    threshold=finite_number,
     kind=one_of(_KINDS),
 )
 def nms(

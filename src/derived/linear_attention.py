@@ -28,6 +28,7 @@ from derived._validation import (
     broadcastable,
     checks_values,
     count,
+    finite_number,
     one_of,
     real_tensor,
     validated,
@@ -100,15 +101,9 @@ def _optional_floats(name: str, value: Any) -> None:
         _floats(name, value)
 
 
-def _factor(name: str, value: Any) -> None:
-    """Refuse what is not one finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected one finite number, got {value!r}")
-
-
 def _share(name: str, value: Any) -> None:
     """Refuse what is not a number between 0 and 1."""
-    _factor(name, value)
+    finite_number(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
 
@@ -378,7 +373,7 @@ def segsum(log_decay: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n n"]:
     log_decay=_log_decays,
     beta=_optional_floats,
     state=_optional_floats,
-    scale=_factor,
+    scale=finite_number,
 )
 def recurrent(
     q: Float[Tensor, "b h n d"],
@@ -435,7 +430,7 @@ def recurrent(
     v=_sequences,
     log_decay=_log_decays,
     chunk=count,
-    scale=_factor,
+    scale=finite_number,
 )
 def chunked(
     q: Float[Tensor, "b h n d"],
@@ -481,7 +476,7 @@ def chunked(
     v=_sequences,
     beta=_floats,
     chunk=count,
-    scale=_factor,
+    scale=finite_number,
 )
 def delta_rule(
     q: Float[Tensor, "b h n d"],
@@ -509,7 +504,7 @@ def delta_rule(
     return _joined((scale * out for out in _delta_chunks(parts)), v)
 
 
-@validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=_share, beta=_factor)
+@validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=_share, beta=finite_number)
 def recall_error(
     pairs: int, dim: int, rule: Rule = "hebb", *, decay: Real = 1.0, beta: Real = 1.0
 ) -> Float64[Tensor, "{pairs}"]:
