@@ -388,8 +388,10 @@ def test_the_directive_puts_a_figure_on_a_page_and_scripts_on_no_other(tmp_path)
     for asset in ("host.js", "kit.css"):
         assert len(re.findall(rf"_static/explorables/{asset}\?v=\w+", text)) == 1
     assert "explorables/" not in (output / "plain.html").read_text("utf-8")
+    pictures = re.findall(r'<img src="_static/explorables/(\w+\.png)" loading="lazy"', text)
+    assert len(pictures) == 2 and len(set(pictures)) == 1
     files = {path.name for path in (output / "_static/explorables").iterdir()}
-    assert files == {"host.js", "kit.css", *(f"{name}.js" for name in EXPLORABLES)}
+    assert files == {"host.js", "kit.css", pictures[0], *(f"{name}.js" for name in EXPLORABLES)}
 
 
 def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from docutils import nodes
 from jupyter_book.sphinx import build_sphinx
 
 import bookkit.build
@@ -293,6 +294,26 @@ def test_a_formula_is_html_to_see_and_mathml_to_hear():
     assert drawn.find(class_="katex-html")["aria-hidden"] == "true"
     assert not drawn.find(class_="katex-display")
     assert "katex-display" in math.render("a", display=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "together"),
+    [
+        ("Let $. Then", ["$."]),
+        ("(the $, or $) “$” for", ["$,", "$)", "“$”"]),
+        ("an $-dimensional, $’s, $th", ["$-dimensional,", "$’s,", "$th"]),
+        ("($ (see ($", ["($", "($"]),
+        ("$$.", ["$."]),
+        ("a $ b – $ – c", []),
+    ],
+)
+def test_what_touches_a_formula_is_kept_with_it(text, together):
+    line = nodes.paragraph()
+    for part in re.split(r"(\$)", text):
+        line += nodes.math("$", "$") if part == "$" else nodes.Text(part)
+    math.keep_together(line)
+    assert line.astext() == text
+    assert [group.astext() for group in line.findall(nodes.inline)] == together
 
 
 def test_unknown_latex_is_named():

@@ -60,6 +60,23 @@ def test_math_needs_no_script(page_name, base, open_page):
 
 
 @pytest.mark.parametrize("width", [1280, 375])
+def test_no_line_begins_with_the_end_of_the_one_before(page_name, bases, open_page, width):
+    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": width, "height": 800})
+    parted = page.locator(".together > .math").evaluate_all(
+        """all => all
+          .filter((formula) => formula.nextSibling && formula.checkVisibility())
+          .filter((formula) => {
+            const text = document.createRange();
+            text.selectNodeContents(formula.nextSibling);
+            const last = [...formula.querySelectorAll(".base")].at(-1);
+            return text.getClientRects()[0].left < last.getBoundingClientRect().left;
+          })
+          .map((formula) => formula.parentElement.textContent)"""
+    )
+    assert parted == []
+
+
+@pytest.mark.parametrize("width", [1280, 375])
 def test_nothing_moves_while_it_is_read(page_name, bases, open_page, width):
     """Figures mount, fonts and pictures arrive, and all stays where it was.
 

@@ -4,18 +4,26 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-__all__ = ["KATEX", "KatexError", "find_node", "render", "setup"]
+__all__ = ["KATEX", "KatexError", "find_node", "keep_together", "render", "setup"]
 
 logger = logging.getLogger(__name__)
+
+# What KaTeX draws is a row of boxes.
+_BOX, _END = '<span class="base">', "</span></span>"
+# An opening bracket or quotation mark; and all up to a space: browsers also part "d" from "-dimensional".
+_TOUCHES_BEFORE = re.compile(r"[(\[“‘]*$")
+_TOUCHES_AFTER = re.compile(r"\S{0,20}")
 
 # What `npm ci` installed: the script that draws, the style sheet and the fonts are of one version.
 KATEX = Path(__file__).parents[3] / "node_modules" / "katex" / "dist"
@@ -78,7 +86,13 @@ def _rendered(node: nodes.Node, display: bool) -> str:
 
 
 def _inline(translator, node: nodes.math) -> None:
-    translator.body.append(f'<span class="math">{_rendered(node, False)}</span>')
+    drawn, breaks = _rendered(node, False), ""
+    if "together" in node.parent.get("classes", []) and drawn.count(_BOX) > 1:
+        # A line may end after each of KaTeX's boxes but the last, whose element forbids it.
+        start, box, end = drawn.rpartition(_BOX)
+        drawn = f'{start}<span class="together">{box}{end.removesuffix(_END)}</span>{_END}'
+        breaks = " breaks"
+    translator.body.append(f'<span class="math{breaks}">{drawn}</span>')
     raise nodes.SkipNode
 
 
@@ -95,6 +109,46 @@ def _display(translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+class KeepTogether(SphinxPostTransform):
+    """Apply `keep_together` to every page."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **kwargs: object) -> None:
+        keep_together(self.document)
+
+
+def keep_together(document: nodes.Element) -> None:
+    """Keep what touches a formula on its line: browsers would begin the next line with a period.
+
+    Inside, the formula still breaks where KaTeX allows it (site.css).
+    """
+    for formula in list(document.findall(nodes.math)):
+        line, place = formula.parent, formula.parent.index(formula)
+        before, after = _text_at(line, place - 1), _text_at(line, place + 1)
+        head, tail = _TOUCHES_BEFORE.search(before)[0], _TOUCHES_AFTER.match(after)[0]
+        if not head and not tail:
+            continue
+        together = _not_empty(nodes.Text(head), formula, nodes.Text(tail))
+        group = nodes.inline("", "", *together, classes=["together"])
+        first, last = before.removesuffix(head), after.removeprefix(tail)
+        line[place - bool(before) : place + 1 + bool(after)] = _not_empty(
+            nodes.Text(first), group, nodes.Text(last)
+        )
+
+
+def _not_empty(*parts: nodes.Node) -> list[nodes.Node]:
+    return [part for part in parts if part.astext()]
+
+
+def _text_at(line: nodes.Element, place: int) -> str:
+    """Return the text at a place among an element's children; "" where something else stands."""
+    part = line[place] if 0 <= place < len(line) else None
+    return str(part) if isinstance(part, nodes.Text) else ""
+
+
 def setup(app) -> None:
     """Register the renderer as ``html_math_renderer: bookkit``."""
+    app.add_post_transform(KeepTogether)
     app.add_html_math_renderer("bookkit", (_inline, None), (_display, None))
