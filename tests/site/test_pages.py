@@ -62,14 +62,16 @@ def test_math_needs_no_script(page_name, base, open_page):
 @pytest.mark.parametrize("width", [1280, 375])
 def test_no_line_begins_with_the_end_of_the_one_before(page_name, bases, open_page, width):
     page = open_page(f"{bases['http']}/{page_name}", viewport={"width": width, "height": 800})
-    parted = page.locator(".together > .math").evaluate_all(
+    parted = page.locator("article span.math").evaluate_all(
         """all => all
-          .filter((formula) => formula.nextSibling && formula.checkVisibility())
+          .filter((formula) => formula.checkVisibility())
+          .filter((formula) => /^\\S/.test(formula.nextSibling?.data ?? ""))
           .filter((formula) => {
             const text = document.createRange();
-            text.selectNodeContents(formula.nextSibling);
+            text.setStart(formula.nextSibling, 0);
+            text.setEnd(formula.nextSibling, 1);
             const last = [...formula.querySelectorAll(".base")].at(-1);
-            return text.getClientRects()[0].left < last.getBoundingClientRect().left;
+            return text.getBoundingClientRect().left < last.getBoundingClientRect().left;
           })
           .map((formula) => formula.parentElement.textContent)"""
     )
