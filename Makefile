@@ -24,21 +24,21 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml src/bookkit/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e . -e src/bookkit
 	@touch $@
 
 $(NPM_READY): package-lock.json $(READY)
 	npm ci --loglevel=error
 
 book: $(READY) $(NPM_READY)  ## build the site and print the file to open
-	$(BIN)/python -m bookkit.build
+	$(BIN)/python -m bookkit.site.build
 
 serve: $(READY) $(NPM_READY)  ## build, serve on 127.0.0.1:PORT and rebuild when a source changes
-	$(BIN)/python -m bookkit.serve --port $(PORT)
+	$(BIN)/python -m bookkit.site.serve --port $(PORT)
 
 test: lint unit outputs site  ## prove everything: lint, unit tests, stored outputs, site
 
@@ -53,7 +53,7 @@ outputs: $(READY)  ## run every notebook and compare it with its stored outputs
 	$(PYTEST) --nbval chapters
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
-	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.build
+	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.site.build
 	$(PYTEST) --dist worksteal tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
@@ -61,7 +61,7 @@ test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on
 test-latest: RESOLUTION = --upgrade ## unit tests and notebooks on the newest versions that pyproject.toml allows
 test-min test-latest: test-%: $(READY) $(NPM_READY)
 	test -x _build/env-$*/bin/python || $(BIN)/python -m uv venv --quiet --seed --python $(BIN)/python _build/env-$*
-	$(BIN)/python -m uv pip install --quiet --python _build/env-$* $(RESOLUTION) --editable '.[test]'
+	$(BIN)/python -m uv pip install --quiet --python _build/env-$* $(RESOLUTION) --editable '.[test]' --editable src/bookkit
 	export PATH="$(CURDIR)/_build/env-$*/bin:$$PATH" \
 	&& $(PYTEST) tests --ignore=tests/site --verified-record= \
 	&& $(PYTEST) --nbval chapters --outputs-record=
@@ -78,7 +78,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
 notebooks: $(READY)  ## run notebooks afresh and store their outputs (CHAPTERS="iou …" for some)
-	$(BIN)/python -m bookkit.notebooks $(CHAPTERS)
+	$(BIN)/python -m bookkit.notebooks.run $(CHAPTERS)
 
 chapter: $(READY) $(NPM_READY)  ## make a new chapter that passes every check (NAME=pose TITLE="…")
 	$(BIN)/python -m bookkit.chapter "$(NAME)" "$(TITLE)"
@@ -88,7 +88,7 @@ bench: $(READY)  ## measure our helpers beside plain implementations in one run
 
 lighthouse: book  ## measure the pages' speed and accessibility with Lighthouse (PAGES="index.html …" for some)
 	npm ci --prefix benchmarks/lighthouse --loglevel=error
-	$(BIN)/python -m bookkit.lighthouse $(PAGES)
+	$(BIN)/python -m bookkit.site.lighthouse $(PAGES)
 
 audit: $(READY) $(NPM_READY)  ## look for known vulnerabilities in what the lock files name (asks the network)
 	uvx pip-audit --requirement requirements.txt --disable-pip --no-deps
@@ -96,22 +96,22 @@ audit: $(READY) $(NPM_READY)  ## look for known vulnerabilities in what the lock
 	npm audit --audit-level=high --prefix benchmarks/lighthouse
 
 gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
-	$(BIN)/python -m bookkit.gpu $(CHAPTERS)
+	$(BIN)/python -m bookkit.notebooks.gpu $(CHAPTERS)
 
 checkpoints: $(READY)  ## train the weights that ship with the book afresh (minutes)
-	$(BIN)/python -m bookkit.checkpoints
+	$(BIN)/python -m bookkit.stored.checkpoints $(CHAPTERS)
 
 mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
 	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
 
 properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
-	$(BIN)/python -m bookkit.properties --numprocesses $(JOBS) --dist worksteal
+	$(BIN)/python -m bookkit.verified.properties --numprocesses $(JOBS) --dist worksteal
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept
 
 pictures: $(READY) $(NPM_READY)  ## draw the still pictures of the interactive figures
-	$(BIN)/python -m bookkit.explorables pictures
+	$(BIN)/python -m bookkit.site.explorables pictures
 
 check-env:  ## one line for each thing present or missing
 	@if [ -x $(BIN)/python ]; then $(BIN)/python src/bookkit/environment.py; else $(PYTHON) src/bookkit/environment.py; fi

@@ -59,7 +59,7 @@ def browser():
         pytest.skip("SKIP_BROWSER=1")
     from playwright.sync_api import sync_playwright
 
-    from bookkit.browser import find_chromium, launch
+    from bookkit.site.browser import find_chromium, launch
 
     find_chromium()
     with sync_playwright() as playwright:
@@ -72,7 +72,7 @@ def browser():
 def show(browser, tmp_path):
     """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
     # Imported here: what was imported before the hook would not have its shapes checked.
-    from bookkit.explorables import page
+    from bookkit.site.explorables import page
     from derived.explorables import PushABox
 
     contexts, said, foreseen = [], [], []

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookkit.checks import solutions, stubs
+from bookkit.notebooks.form import solutions, stubs
 from derived.exercises import check, exercises
 from derived.exercises._exercise import examine, number
 from derived.iou import box_loss

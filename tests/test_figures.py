@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from nbformat import v4, write
 from PIL import Image
 
-from bookkit.figures import tables
+from bookkit.site.figures import tables
 from derived import figures
 
 ALT = "A straight line from the origin up to one meter after one second."
@@ -252,7 +252,7 @@ def test_style_ignores_the_readers_settings():
 # What Sphinx makes of it.
 
 BOOK = """
-extensions = ["myst_nb", "bookkit.figures"]
+extensions = ["myst_nb", "bookkit.site.figures"]
 nb_execution_mode = "off"
 numfig = True
 myst_enable_extensions = ["dollarmath"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from nbformat import v4, write
 
-from bookkit import gpu as recorder
+from bookkit.notebooks import gpu as recorder
 from derived import gpu, unet
 
 CHAPTERS = sorted(Path(__file__).parents[1].glob("chapters/*.ipynb"))
@@ -200,7 +200,7 @@ class Bare:
         if name.partition(".")[0] in (*absent, "mlxtend", "sklearn", "myst_nb", "beartype", "accelerate"):
             raise ImportError(f"{name} is not on a bare machine")
 sys.meta_path.insert(0, Bare())
-from bookkit import gpu
+from bookkit.notebooks import gpu
 sys.exit(gpu.main(["tiny", "--dry-run", "--scale", "0.01", "--chapters", "."]))
 """
     command = [sys.executable, "-c", code]

@@ -4,9 +4,9 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from bookkit import ROOT
+
 # torch's own wheel asks for the CUDA packages where it needs them; in a lock they would drag
 # gigabytes onto every CPU machine.
 CUDA = re.compile(r"^((?:nvidia|cuda|triton)[\w-]*)==", re.MULTILINE)

@@ -1,6 +1,6 @@
 """The optional GPU cell: a chapter's experiment at the size where it matters.
 
-On a CUDA machine `run` runs it. Elsewhere it shows the run that `python -m bookkit.gpu` recorded on
+On a CUDA machine `run` runs it. Elsewhere it shows the run that `python -m bookkit.notebooks.gpu` recorded on
 such a machine, and says so; without a recording it says what it would do.
 """
 

@@ -171,7 +171,7 @@ def load_checkpoint(name: str) -> tuple[UNet, dict[str, Any]]:
     """Return a trained UNet in evaluation mode and the recipe that its weights came from.
 
     `diffusion` answers with the velocity ε - x_0 of rectified flow, x_t = (1 - t) x_0 + t ε, for
-    digits of MNIST scaled to -1..1; `python -m bookkit.checkpoints diffusion` trained it. The
+    digits of MNIST scaled to -1..1; `make checkpoints CHAPTERS=diffusion` trained it. The
     weights are stored in half precision and returned as float32.
 
     Raises:

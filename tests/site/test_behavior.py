@@ -1,7 +1,7 @@
 """What the site does: its policy holds, search finds, themes switch, panels open and close."""
 
 import pytest
-from conftest import PAGES, Visit, wait_for_frames, wait_until
+from visits import PAGES, Visit, wait_for_frames, wait_until
 
 OUTSIDE = "https://outside.example/"
 # What an attack would try, and the directive that must stop it.

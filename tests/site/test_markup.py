@@ -6,9 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import SITE
+from visits import SITE
 
-from bookkit.site import POLICY
+from bookkit.site.pages import POLICY
 from derived.explorables import EXPLORABLES
 
 

@@ -1,7 +1,7 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from conftest import SLOWDOWN, Visit, wait_for_frames
+from visits import SLOWDOWN, Visit, wait_for_frames
 
 MEGABYTES = 3
 

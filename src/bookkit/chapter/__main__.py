@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bookkit.chapter import make
+from bookkit.chapter.make import make
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
+from bookkit import ROOT
+
 __all__ = ["KATEX", "KatexError", "find_node", "keep_together", "render", "setup"]
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ _TOUCHES_BEFORE = re.compile(r"[(\[“‘]*$")
 _TOUCHES_AFTER = re.compile(r"\S{0,20}")
 
 # What `npm ci` installed: the script that draws, the style sheet and the fonts are of one version.
-KATEX = Path(__file__).parents[3] / "node_modules" / "katex" / "dist"
+KATEX = ROOT / "node_modules" / "katex" / "dist"
 
 
 class KatexError(ValueError):

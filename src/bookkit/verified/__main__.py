@@ -44,7 +44,14 @@ def accept(book: Book) -> int:
         print(f"{label}  {book.accepted[label]} -> removed")
     if new == book.accepted:
         print(f"all {len(new)} equations are as accepted")
-    book.paths.equations.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n", "utf-8")
+    by_file: dict[Path, dict[str, str]] = {}
+    for equation in book.equations:
+        by_file.setdefault(book.paths.accepted(equation.page), {})[equation.label] = equation.digest
+    for file in set(book.paths.tests.glob("chapters/*/equations.json")) - by_file.keys():
+        file.unlink()
+    for file, accepted in by_file.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(accepted, indent=2, sort_keys=True) + "\n", "utf-8")
     return 0
 
 

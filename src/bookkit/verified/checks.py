@@ -15,11 +15,10 @@ __all__ = ["Book", "Paths", "Problem", "Verdict", "described", "problems", "read
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the book keeps its tests, its accepted LaTeX and its record."""
+    """Where the book keeps its tests and its record."""
 
     root: Path
     tests: Path
-    equations: Path
     record: Path
 
     @classmethod
@@ -27,10 +26,13 @@ class Paths:
         cls,
         root: Path,
         tests: str = "tests",
-        equations: str = "tests/equations.json",
         record: str = "_build/verified.json",
     ) -> "Paths":
-        return cls(root, root / tests, root / equations, root / record)
+        return cls(root, root / tests, root / record)
+
+    def accepted(self, page: str) -> Path:
+        """Return the file of the accepted LaTeX of a page, beside what proves the chapter."""
+        return self.tests / "chapters" / page.rpartition("/")[2] / "equations.json"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,11 @@ def read_book(paths: Paths, pages: Mapping[str, Path]) -> Book:
         paths,
         tuple(e for name, file in pages.items() for e in equations.in_page(file, name, paths.root)),
         tuple(found),
-        json.loads(paths.equations.read_text("utf-8")) if paths.equations.is_file() else {},
+        {
+            label: digest
+            for file in sorted(paths.tests.glob("chapters/*/equations.json"))
+            for label, digest in json.loads(file.read_text("utf-8")).items()
+        },
         {test: record.outcomes(known, test, digests[test.path]) for test in found},
         tuple(wrong),
     )
@@ -166,10 +172,9 @@ def _latex_problems(book: Book) -> Iterator[Problem]:
                 "then `make accept-equations`"
             )
             yield Problem("latex", equation.where, text)
-    where = f"{book.paths.equations.relative_to(book.paths.root).as_posix()}:1"
     for label in sorted(book.accepted.keys() - labels):
-        text = f"holds `{label}`, which no page has: `make accept-equations` removes it"
-        yield Problem("stale", where, text)
+        text = f"`{label}` is accepted, but no page has it: `make accept-equations` removes it"
+        yield Problem("stale", "equations.json", text)
 
 
 def _outcome_problems(book: Book) -> Iterator[Problem]:

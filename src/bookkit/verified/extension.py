@@ -29,7 +29,6 @@ def setup(app: Sphinx) -> dict:
     # None of these changes what is read from a page; each build looks at all of them anew.
     app.add_config_value("verified_tests", "tests", "", str)
     app.add_config_value("verified_record", "_build/verified.json", "", str)
-    app.add_config_value("verified_equations", "tests/equations.json", "", str)
     # Not in _config.yml: whether a build must prove itself is for its caller to say.
     required = os.environ.get("VERIFIED_REQUIRE_PASS") == "1"
     app.add_config_value("verified_require_pass", required, "", bool)
@@ -120,9 +119,7 @@ def _prove(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
     config = app.config
-    paths = checks.Paths.below(
-        Path(app.confdir), config.verified_tests, config.verified_equations, config.verified_record
-    )
+    paths = checks.Paths.below(Path(app.confdir), config.verified_tests, config.verified_record)
     files = {name: Path(env.doc2path(name)) for name in _reading_order(env)}
     try:
         return checks.read_book(

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bookkit import stored
+from bookkit.stored import files as stored
 from bookkit.verified.marks import Test
 
 __all__ = [
@@ -33,7 +33,7 @@ OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
 
 Record = dict[str, dict]
 
-# What a record holds of each file: of tests, and of notebooks (`bookkit.comparator`).
+# What a record holds of each file: of tests, and of notebooks (`bookkit.notebooks.compare`).
 TESTS = {str: {"digest": str, "outcomes": {str: str}}}
 NOTEBOOKS = {str: {"digest": str, "passed": int, "failed": int}}
 
@@ -89,11 +89,9 @@ def file_digest(*paths: Path) -> str:
 
 def chapter_digest(root: Path, chapter: str) -> str:
     """Hash a chapter's module and its tests, on which a result of the mutants depends."""
-    tests = root / "tests"
+    tests = root / "tests" / "chapters" / chapter
     return file_digest(
-        root / "src" / "derived" / f"{chapter}.py",
-        tests / f"test_{chapter}.py",
-        *sorted(tests.glob(f"test_{chapter}_*.py")),
+        root / "src" / "derived" / f"{chapter}.py", *sorted(tests.glob(f"test_{chapter}*.py"))
     )
 
 

