@@ -6,7 +6,7 @@ from bookkit.stored.commit import commit
 def test_the_commit_is_named_with_changes_of_code_and_tests_alone(git, tmp_path):
     assert commit(tmp_path) == "unknown"
     for name in ("src", "tests", "tests/chapters/tiny"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
     (tmp_path / "src/tiny.py").write_text("x = 1\n")
     git("init", "-q")
     assert commit(tmp_path) == "unknown"  # there is none yet

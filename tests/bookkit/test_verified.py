@@ -267,7 +267,7 @@ def _second_label(root):
             lambda root: edit(
                 root, "tests/chapters/box/equations.json", '  "box-area"', '  "box-old"'
             ),
-            "equations.json: WARNING: `box-old` is accepted, but no page has it",
+            "tests/chapters/box/equations.json:1: WARNING: holds `box-old`, which no page has",
         ),
         (
             lambda root: edit(root, "index.md", "A book.", r"\begin{align} a &= b \end{align}"),

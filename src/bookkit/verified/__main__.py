@@ -47,7 +47,7 @@ def accept(book: Book) -> int:
     by_file: dict[Path, dict[str, str]] = {}
     for equation in book.equations:
         by_file.setdefault(book.paths.accepted(equation.page), {})[equation.label] = equation.digest
-    for file in set(book.paths.tests.glob("chapters/*/equations.json")) - by_file.keys():
+    for file in book.paths.all_accepted().keys() - by_file.keys():
         file.unlink()
     for file, accepted in by_file.items():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,11 @@ class Paths:
         """Return the file of the accepted LaTeX of a page, beside what proves the chapter."""
         return self.tests / "chapters" / page.rpartition("/")[2] / "equations.json"
 
+    def all_accepted(self) -> dict[Path, dict[str, str]]:
+        """Return the accepted LaTeX of every chapter, by its file."""
+        files = sorted(self.tests.glob("chapters/*/equations.json"))
+        return {file: json.loads(file.read_text("utf-8")) for file in files}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -87,11 +92,7 @@ def read_book(paths: Paths, pages: Mapping[str, Path]) -> Book:
         paths,
         tuple(e for name, file in pages.items() for e in equations.in_page(file, name, paths.root)),
         tuple(found),
-        {
-            label: digest
-            for file in sorted(paths.tests.glob("chapters/*/equations.json"))
-            for label, digest in json.loads(file.read_text("utf-8")).items()
-        },
+        {label: digest for known in paths.all_accepted().values() for label, digest in known.items()},
         {test: record.outcomes(known, test, digests[test.path]) for test in found},
         tuple(wrong),
     )
@@ -172,9 +173,11 @@ def _latex_problems(book: Book) -> Iterator[Problem]:
                 "then `make accept-equations`"
             )
             yield Problem("latex", equation.where, text)
-    for label in sorted(book.accepted.keys() - labels):
-        text = f"`{label}` is accepted, but no page has it: `make accept-equations` removes it"
-        yield Problem("stale", "equations.json", text)
+    for file, accepted in book.paths.all_accepted().items():
+        where = f"{file.relative_to(book.paths.root).as_posix()}:1"
+        for label in sorted(accepted.keys() - labels):
+            text = f"holds `{label}`, which no page has: `make accept-equations` removes it"
+            yield Problem("stale", where, text)
 
 
 def _outcome_problems(book: Book) -> Iterator[Problem]:
