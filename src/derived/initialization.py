@@ -22,7 +22,19 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 from torch.optim import Adam, Optimizer
 
-from derived._validation import checks_values, count, one_of, real_tensor, validated
+from derived._validation import (
+    checks_values,
+    count,
+    floats,
+    network,
+    not_negative,
+    number,
+    one_of,
+    positive,
+    positive_or_infinite,
+    seed,
+    validated,
+)
 
 __all__ = ["coord_check", "deepnorm_constants", "fans", "fixup_scale", "gain", "gaussian_mean"]
 __all__ += ["moment_map", "mup_groups", "orthogonal_", "rem_entropy", "softmax_jacobian_norm"]
@@ -38,16 +50,9 @@ _X, _WEIGHT = map(torch.from_numpy, leggauss(20))  # on the piece from -1 to 1
 _KINKS = torch.arange(-16, 17, dtype=torch.float64) / 2  # where activations are put together
 
 
-def _floating(name: str, value: Any) -> None:
-    """Refuse what is not a tensor of floating point numbers."""
-    real_tensor(name, value)
-    if not value.is_floating_point():
-        raise ValueError(f"{name}: expected a floating point dtype, got {value.dtype}")
-
-
 def _matrix(name: str, value: Any) -> None:
     """Refuse what is not the weight of a layer, with at least two dimensions."""
-    _floating(name, value)
+    floats(name, value)
     _weight_shape(f"{name}.shape", value.shape)
 
 
@@ -55,26 +60,8 @@ def _weight_shape(name: str, value: Any) -> None:
     """Refuse what is not the shape of a layer's weight."""
     shape = tuple(value) if isinstance(value, Sequence) else value
     sizes = shape if isinstance(shape, tuple) and len(shape) >= 2 else [None]
-    if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+    if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
         raise ValueError(f"{name}: expected at least two sizes, each of at least 1, got {shape}")
-
-
-def _real(*, zero: bool, infinite: bool = False) -> Callable[[str, Any], None]:
-    """Return a check that a number is above 0, or may be 0."""
-    expected = f"a {'' if infinite else 'finite '}number {'of at least' if zero else 'above'} 0"
-
-    def check(name: str, value: Any) -> None:
-        fine = isinstance(value, Real) and not isinstance(value, bool)
-        fine = fine and (value > 0 or value == 0 and zero)  # false for NaN, too
-        if not fine or math.isinf(value) and not infinite:
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-    return check
-
-
-_positive = _real(zero=False)
-_not_negative = _real(zero=True)
-_bound = _real(zero=False, infinite=True)
 
 
 def _activation(name: str, value: Any) -> None:
@@ -93,11 +80,10 @@ def _activation(name: str, value: Any) -> None:
 def _bounds(arguments: dict[str, Any]) -> None:
     a, b = arguments["a"], arguments["b"]
     if b is None:
-        _bound("a", a)
+        positive_or_infinite("a", a)
         return
     for name, bound in (("a", a), ("b", b)):
-        if isinstance(bound, bool) or not isinstance(bound, Real) or math.isnan(bound):
-            raise ValueError(f"{name}: expected a number, got {bound!r}")
+        number(infinite=True)(name, bound)
     if not a < b:
         raise ValueError(f"a and b: expected bounds a < b, got a={a!r}, b={b!r}")
 
@@ -126,7 +112,7 @@ def truncnorm_gamma(a: Real, b: Real | None = None) -> float:
     return (density @ (t - mean) ** 2 / density.sum()).item()
 
 
-@validated(w=_floating, std=_not_negative, a=_bound)
+@validated(w=floats, std=not_negative, a=positive_or_infinite)
 @torch.no_grad()
 def trunc_normal_(
     w: Float[Tensor, "*shape"],
@@ -173,7 +159,7 @@ def trunc_normal_(
     return w.copy_(z.mul_(sigma).view(w.shape))
 
 
-@validated(w=_matrix, gain=_not_negative)
+@validated(w=_matrix, gain=not_negative)
 @torch.no_grad()
 def orthogonal_(
     w: Float[Tensor, "out *rest"],
@@ -233,7 +219,7 @@ def fans(shape: Sequence[int], *, groups: int = 1, transposed: bool = False) -> 
     w=_matrix,
     mode=one_of(get_args(Mode)),
     distribution=one_of(get_args(Distribution)),
-    gain=_not_negative,
+    gain=not_negative,
 )
 @torch.no_grad()
 def variance_scaling_(
@@ -280,7 +266,7 @@ def variance_scaling_(
 # Moments
 
 
-@validated(fn=_activation, sigma=_not_negative)
+@validated(fn=_activation, sigma=not_negative)
 def gaussian_mean(fn: Function, sigma: Real = 1.0) -> float:
     r"""Return $\mathbb E[f(\sigma z)]$ for a standard normal $z$.
 
@@ -299,7 +285,7 @@ def gaussian_mean(fn: Function, sigma: Real = 1.0) -> float:
     return (weight @ fn(y)).item()
 
 
-@validated(fn=_activation, sigma=_positive)
+@validated(fn=_activation, sigma=positive)
 def gain(fn: Function, sigma: Real = 1.0) -> float:
     r"""Return the gain with which pre-activations keep the standard deviation that they have.
 
@@ -321,7 +307,7 @@ def gain(fn: Function, sigma: Real = 1.0) -> float:
     return sigma / math.sqrt(second_moment)
 
 
-@validated(fn=_activation, sigma_w2=_not_negative, q=_not_negative)
+@validated(fn=_activation, sigma_w2=not_negative, q=not_negative)
 def moment_map(fn: Function, sigma_w2: Real, q: Real) -> tuple[float, float]:
     r"""Return what one wide layer makes of a signal's size, and of a gradient's.
 
@@ -361,7 +347,7 @@ def _gauss_legendre(edges: Tensor) -> tuple[Tensor, Tensor]:
 # Attention
 
 
-@validated(sigma=_not_negative, n=count)
+@validated(sigma=not_negative, n=count)
 def rem_entropy(sigma: Real, n: int) -> float:
     r"""Return the entropy, in nats, of the softmax of n independent logits from N(0, sigma²).
 
@@ -379,7 +365,7 @@ def rem_entropy(sigma: Real, n: int) -> float:
 
 def _probabilities(name: str, value: Any) -> None:
     """Refuse what does not hold probabilities in its last dimension."""
-    _floating(name, value)
+    floats(name, value)
     if value.ndim == 0 or value.shape[-1] == 0:
         raise ValueError(f"{name}: expected shape (..., n) with n > 0, got {tuple(value.shape)}")
     if checks_values():
@@ -462,8 +448,7 @@ def fixup_scale(branches: int, layers_per_branch: int) -> float:
 
 def _plain(name: str, value: Any) -> None:
     """Refuse a model with weights whose role in it is unknown."""
-    if not isinstance(value, nn.Module):
-        raise ValueError(f"{name}: expected a torch.nn.Module, got {value!r}")  # noqa: TRY004
+    network(name, value)
     inputs, inner = _layers(value)
     if not inputs or not inner:
         raise ValueError(f"{name}: expected an input layer and a readout, each of its own")
@@ -484,7 +469,7 @@ def _layers(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     return (embeddings, linear) if embeddings else (linear[:1], linear[1:])
 
 
-@validated(model=_plain, base_width=count, lr=_positive)
+@validated(model=_plain, base_width=count, lr=positive)
 def mup_groups(model: nn.Module, base_width: int, lr: Real) -> list[dict[str, Any]]:
     r"""Return the parameters in groups, with the learning rates that Adam needs at this width.
 
@@ -600,10 +585,10 @@ def _rates(name: str, value: Any) -> None:
     if not isinstance(value, Sequence) or len(value) == 0:
         raise ValueError(f"{name}: expected a sequence of learning rates, got {value!r}")
     for rate in value:
-        _positive(name, rate)
+        positive(name, rate)
 
 
-@validated(data=_examples, widths=_widths, rates=_rates, steps=count, batch_size=count)
+@validated(data=_examples, widths=_widths, rates=_rates, steps=count, batch_size=count, seed=seed)
 def width_sweep(
     data: Sequence[Tensor],
     widths: Sequence[int],

@@ -28,9 +28,12 @@ from derived._validation import (
     broadcastable,
     checks_values,
     count,
+    finite_floats,
     finite_number,
     one_of,
+    optional,
     real_tensor,
+    share,
     validated,
 )
 
@@ -47,31 +50,16 @@ _CHUNK = 64  # tokens at a time: a speed, not a value
 _ROUNDING = 1e-5  # the square of a unit key is 1 up to this
 
 
-def _floats(name: str, value: Any) -> None:
-    """Refuse what is not a tensor of finite floats; look at the values only if they are checked."""
-    real_tensor(name, value)
-    if not value.is_floating_point():
-        raise ValueError(f"{name}: expected floats, got {value.dtype}")
-    # A sum is quicker to look at than all numbers, and is finite unless one of them isn't.
-    if checks_values() and not value.detach().sum().isfinite() and not value.isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got {_first_not_finite(value)}")
-
-
-def _first_not_finite(value: Tensor) -> str:
-    index = (~value.isfinite()).nonzero()[0].tolist()
-    return f"{value[tuple(index)].item()} at {index}"
-
-
 def _vectors(name: str, value: Any) -> None:
     """Refuse what is not vectors along the last dimension."""
-    _floats(name, value)
+    finite_floats(name, value)
     if value.ndim == 0:
         raise ValueError(f"{name}: expected shape (..., dim), got ()")
 
 
 def _sequences(name: str, value: Any) -> None:
     """Refuse what is not laid out as (batch, heads, length, dim)."""
-    _floats(name, value)
+    finite_floats(name, value)
     if value.ndim != 4:
         raise ValueError(
             f"{name}: expected shape (batch, heads, length, dim), got {tuple(value.shape)}"
@@ -94,18 +82,6 @@ def _log_decays(name: str, value: Any) -> None:
             f"{name}: expected logarithms of decays between 0 and 1, so at most 0; got {worst:g}. "
             f"For a decay g pass g.log()"
         )
-
-
-def _optional_floats(name: str, value: Any) -> None:
-    if value is not None:
-        _floats(name, value)
-
-
-def _share(name: str, value: Any) -> None:
-    """Refuse what is not a number between 0 and 1."""
-    finite_number(name, value)
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
 
 
 def _same(arguments: dict[str, Any], first: str, second: str, *, what: str, dims: list) -> None:
@@ -188,7 +164,7 @@ def _same_dim(first: str, second: str) -> Callable[[dict[str, Any]], None]:
 
 def _directions(name: str, value: Any) -> None:
     """Refuse what is not a list of vectors, at least one."""
-    _floats(name, value)
+    finite_floats(name, value)
     if value.ndim != 2 or len(value) == 0:
         raise ValueError(f"{name}: expected shape (number, dim), got {tuple(value.shape)}")
 
@@ -371,8 +347,8 @@ def segsum(log_decay: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n n"]:
     k=_sequences,
     v=_sequences,
     log_decay=_log_decays,
-    beta=_optional_floats,
-    state=_optional_floats,
+    beta=optional(finite_floats),
+    state=optional(finite_floats),
     scale=finite_number,
 )
 def recurrent(
@@ -474,7 +450,7 @@ def chunked(
     q=_sequences,
     k=_sequences,
     v=_sequences,
-    beta=_floats,
+    beta=finite_floats,
     chunk=count,
     scale=finite_number,
 )
@@ -504,7 +480,7 @@ def delta_rule(
     return _joined((scale * out for out in _delta_chunks(parts)), v)
 
 
-@validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=_share, beta=finite_number)
+@validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=share, beta=finite_number)
 def recall_error(
     pairs: int, dim: int, rule: Rule = "hebb", *, decay: Real = 1.0, beta: Real = 1.0
 ) -> Float64[Tensor, "{pairs}"]:

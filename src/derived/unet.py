@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from derived._validation import checks_values, count, validated
+from derived._validation import checks_values, count, network, validated
 from derived.data import mnist
 from derived.diffusion import Schedule, convert, energy_distance, sample
 from derived.training import fit, moving_average
@@ -224,7 +224,7 @@ def velocity_denoiser(
     return lambda x, t: convert(model(x, t, labels).to(x.dtype), x, t, "velocity", "x0", flow)
 
 
-@validated(steps=count, batch_size=count)
+@validated(model=network, steps=count, batch_size=count)
 def race(
     model: nn.Module,
     *,
