@@ -181,15 +181,15 @@ def coco_map(
     """
     classes = torch.cat([torch.empty(0).long()] + [t["labels"].long().cpu() for t in targets])
     classes = classes.unique()
-    found = _in_order(detections, classes, by_score=True)
+    detected = _in_order(detections, classes, by_score=True)
     objects = _in_order(targets, classes, by_score=False)
-    matched, ignored, counted = _match(found, objects, len(classes))
+    matched, ignored, counted = _match(detected, objects, len(classes))
 
     precision = torch.full((len(classes), len(_AREAS), len(_THRESHOLDS), 101), torch.nan).double()
     recall = torch.full((len(classes), len(_MOST), len(_AREAS), len(_THRESHOLDS)), torch.nan)
     recall = recall.double()
-    label, rank = found["group"] % len(classes), found["rank"]
-    by_score = found["score"].argsort(descending=True, stable=True)
+    label, rank = detected["group"] % len(classes), detected["rank"]
+    by_score = detected["score"].argsort(descending=True, stable=True)
     for c in range(len(classes)):
         those = by_score[label[by_score] == c]
         true, false = matched[..., those] & ~ignored[..., those], ~(matched | ignored)[..., those]
@@ -245,7 +245,7 @@ def _rows(number: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _match(
-    found: dict[str, Tensor], objects: dict[str, Tensor], classes: int
+    detected: dict[str, Tensor], objects: dict[str, Tensor], classes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which detections have matched and which don't count, and how many objects do.
 
@@ -257,12 +257,12 @@ def _match(
     counted = torch.zeros(classes, len(_AREAS)).double()
     counted.index_add_(0, objects["group"] % classes, (~passed_over).double().T)
 
-    matched = torch.zeros(len(_AREAS), len(_THRESHOLDS), len(found["box"]), dtype=torch.bool)
+    matched = torch.zeros(len(_AREAS), len(_THRESHOLDS), len(detected["box"]), dtype=torch.bool)
     ignored = matched.clone()
     group, width = objects["group"].unique_consecutive(return_counts=True)
     first_object = width.cumsum(0) - width
-    first = torch.searchsorted(found["group"], group)
-    depth = torch.searchsorted(found["group"], group, right=True) - first
+    first = torch.searchsorted(detected["group"], group)
+    depth = torch.searchsorted(detected["group"], group, right=True) - first
     # Groups of much the same number of objects together, in each block the deepest first.
     for block in (width * 1000 - depth).argsort().split(_MATCH_BLOCK):
         block = block[depth[block].argsort(descending=True)]
@@ -279,7 +279,7 @@ def _match(
         for step in range(int(depth[block].max())):
             n = int((depth[block] > step).sum())
             which = first[block[:n]] + step
-            pair = _pair(found["box"][which, None].unbind(-1), tuple(c[:n] for c in place))
+            pair = _pair(detected["box"][which, None].unbind(-1), tuple(c[:n] for c in place))
             shared = pair.overlap_x.relu() * pair.overlap_y.relu()
             own = _ratio(shared, pair.a_width * pair.a_height)
             overlap = torch.where(crowd[:n], own, pair.j)
@@ -296,7 +296,7 @@ def _match(
             )
             takes = hit[..., None] & ~crowd[:n].expand_as(value).gather(-1, choice)
             free[:, :, :n].scatter_(-1, choice, free[:, :, :n].gather(-1, choice) & ~takes)
-    small_or_large = (found["area"] < least) | (found["area"] > most)
+    small_or_large = (detected["area"] < least) | (detected["area"] > most)
     return matched, ignored | (~matched & small_or_large[:, None]), counted
 
 
