@@ -76,10 +76,10 @@ def seed_everything(seed: int) -> None:
 
 def _columns(name: str, value: Any) -> None:
     """Refuse what is not tensors with the same number of rows, at least one."""
-    tensors = isinstance(value, tuple | list) and all(isinstance(each, Tensor) for each in value)
-    if not tensors or not all(each.dim() for each in value):
+    tensors = isinstance(value, tuple | list) and all(isinstance(one, Tensor) for one in value)
+    if not tensors or not all(column.dim() for column in value):
         raise ValueError(f"{name}: expected a tuple of tensors with rows, such as (images, boxes)")
-    rows = [len(each) for each in value]
+    rows = [len(column) for column in value]
     if len(set(rows)) != 1 or rows[0] == 0:
         raise ValueError(f"{name}: expected tensors with the same number of rows > 0, got {rows}")
 
@@ -101,8 +101,8 @@ def batches(
     rows = len(data[0])
     passes = math.ceil(steps * batch_size / rows)
     order = torch.cat([torch.randperm(rows, generator=generator) for _ in range(passes)])
-    chosen = order.split(batch_size)[:steps]
-    return (tuple(column[which.to(column.device)] for column in data) for which in chosen)
+    row_numbers = order.split(batch_size)[:steps]
+    return (tuple(column[batch.to(column.device)] for column in data) for batch in row_numbers)
 
 
 @validated(model=network, decay=number(least=0, below=1))
@@ -239,7 +239,8 @@ def fit(
     if checkpoint and Path(checkpoint).exists():
         states = run.load(Path(checkpoint))
         # Clones, because PyTorch reads a generator's state from where the memory of a view begins.
-        restore_generators({name: each[rank].clone() for name, each in states.items()}, where)
+        own = {name: state[rank].clone() for name, state in states.items()}
+        restore_generators(own, where)
     network = team.prepare_model(model) if team else model
     low = PRECISIONS[precision]
     done = len(run.losses)
@@ -263,7 +264,7 @@ def fit(
             run.losses.append(mean)
             show(step, mean)
             if checkpoint and (step % save_every == 0 or step == steps):
-                states = {name: _all(team, each) for name, each in generators(where).items()}
+                states = {name: _all(team, state) for name, state in generators(where).items()}
                 if rank == 0:
                     run.save(Path(checkpoint), states)
                 if team:

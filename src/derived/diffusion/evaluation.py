@@ -151,7 +151,7 @@ def energy_distance(a: Float[Tensor, "n *size"], b: Float[Tensor, "m *size"]) ->
     Source: Székely and Rizzo (2013).
     """
     center = b.double().mean(0)
-    x, y = ((some.double() - center)[..., None].flatten(1) for some in (a, b))
+    x, y = ((points.double() - center)[..., None].flatten(1) for points in (a, b))
     n, m = len(x), len(y)
     within = _distances(x, x) / (n * (n - 1)) + _distances(y, y) / (m * (m - 1))
     return (2 * _distances(x, y) / (n * m) - within).to(a.dtype)

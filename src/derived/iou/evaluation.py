@@ -191,13 +191,13 @@ def coco_map(
     label, rank = detected["group"] % len(classes), detected["rank"]
     by_score = detected["score"].argsort(descending=True, stable=True)
     for c in range(len(classes)):
-        those = by_score[label[by_score] == c]
-        true, false = matched[..., those] & ~ignored[..., those], ~(matched | ignored)[..., those]
+        own = by_score[label[by_score] == c]
+        true, false = matched[..., own] & ~ignored[..., own], ~(matched | ignored)[..., own]
         some = counted[c] > 0  # of the four ranges of area, those with objects to find
         number = counted[c, some, None, None]
         precision[c, some] = _precision_at_recalls(true[some], false[some], number)
         for m, most in enumerate(_MOST):
-            first = true[some][..., rank[those] < most]
+            first = true[some][..., rank[own] < most]
             recall[c, m, some] = first.sum(-1) / number[..., 0]
 
     result = {"AP": precision[:, 0], "AP50": precision[:, 0, 0], "AP75": precision[:, 0, 5]}
