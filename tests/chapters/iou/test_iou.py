@@ -1399,10 +1399,8 @@ def test_validation_is_restored_and_local_to_its_thread():
 
 def test_importing_derived_brings_no_notebook_or_plotting_library():
     code = "import sys, derived, derived.iou; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert not {"matplotlib", "anywidget", "IPython", "sklearn"} & set(loaded.stdout.split())
+    loaded = run([sys.executable, "-c", code]).stdout.split()
+    assert not {"matplotlib", "anywidget", "IPython", "sklearn"} & set(loaded)
 
 
 def test_center_and_size_become_corners():
