@@ -1,17 +1,31 @@
-"""What tests share: the book's folder, Node, closeness, random draws, a figure's present state."""
+"""What tests share: the book's folder and chapters, Node, closeness, random draws, a figure's state."""
 
 import functools
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["AXE", "ROOT", "WIDGET", "close", "mulberry32", "node", "normals", "now", "run_parity"]
+__all__ = [
+    "AXE",
+    "ROOT",
+    "WIDGET",
+    "chapters",
+    "close",
+    "gathered",
+    "mulberry32",
+    "node",
+    "normals",
+    "now",
+    "run_parity",
+]
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -32,6 +46,27 @@ WIDGET = """async ([source, values]) => {
   const { default: frontEnd } = await import(url);
   window.stop = frontEnd.render({ model, el: document.body });
 }"""
+
+
+def chapters(root: Path = ROOT) -> list[str]:
+    """Return the words of the chapters of the book in `root`: those that have a notebook."""
+    return sorted(path.stem for path in (root / "chapters").glob("*.ipynb"))
+
+
+def gathered(kind: str, name: str, root: Path = ROOT) -> dict[str, Any]:
+    """Return what `name` is in each chapter's file of a kind: ``iou_rows.py`` for "rows".
+
+    A chapter without such a file is left out: the tests of that kind say what it lacks. A file may
+    import those beside it.
+    """
+    held = {}
+    for chapter in chapters(root):
+        folder = root / "tests" / "chapters" / chapter
+        if (folder / f"{chapter}_{kind}.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.append(str(folder))
+            held[chapter] = getattr(importlib.import_module(f"{chapter}_{kind}"), name)
+    return held
 
 
 def node(*arguments, **options):
