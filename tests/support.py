@@ -1,4 +1,4 @@
-"""What tests share: the book's folder and chapters, Node, closeness, random draws, a figure's state."""
+"""What tests share: the book's folder, what chapters hold, Node, closeness, random draws, a figure's state."""
 
 import functools
 import importlib
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+
+from bookkit.verified.chapters import chapters
 
 __all__ = [
     "AXE",
     "ROOT",
     "WIDGET",
-    "chapters",
     "close",
     "gathered",
     "mulberry32",
@@ -48,11 +50,6 @@ WIDGET = """async ([source, values]) => {
 }"""
 
 
-def chapters(root: Path = ROOT) -> list[str]:
-    """Return the words of the chapters of the book in `root`: those that have a notebook."""
-    return sorted(path.stem for path in (root / "chapters").glob("*.ipynb"))
-
-
 def gathered(kind: str, name: str, root: Path = ROOT) -> dict[str, Any]:
     """Return what `name` is in each chapter's file of a kind: ``iou_rows.py`` for "rows".
 
@@ -65,7 +62,10 @@ def gathered(kind: str, name: str, root: Path = ROOT) -> dict[str, Any]:
         if (folder / f"{chapter}_{kind}.py").is_file():
             if str(folder) not in sys.path:
                 sys.path.append(str(folder))
-            held[chapter] = getattr(importlib.import_module(f"{chapter}_{kind}"), name)
+            module = f"{chapter}_{kind}"
+            if module not in sys.modules:
+                pytest.register_assert_rewrite(module)  # what an assert saw is told, as in a test
+            held[chapter] = getattr(importlib.import_module(module), name)
     return held
 
 

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import floats_in, lacking, public, rows
 from strategies import examples
-from support import chapters
 
+from bookkit.verified.chapters import chapters
 from derived import iou
 
 HELPERS = {name: helper for own in rows().values() for name, helper in own.items()}

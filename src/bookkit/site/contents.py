@@ -24,7 +24,8 @@ __all__ = ["question", "setup"]
 
 _FOLDER = "chapters/"
 _QUESTION = re.compile(
-    r"^:::+ *\{admonition\} Question\n(?::[\w-]+:[^\n]*\n)*\s*(.+?)(?:\n\s*\n|\n:::)", re.M | re.S
+    r"^:::+ *\{admonition\} Question\n(?::[\w-]+:[^\n]*\n)*\s*(.+?)(?:\n\s*\n|\n:::)",
+    re.MULTILINE | re.DOTALL,
 )
 
 
