@@ -1,7 +1,9 @@
-"""What tests share: the book's folder, what chapters hold, Node, closeness, random draws, a figure's state."""
+"""What tests share: the book's folder, Node, what chapters hold, closeness, random draws, a figure."""
 
+import contextlib
 import functools
 import importlib
+import io
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ __all__ = [
     "WIDGET",
     "close",
     "gathered",
+    "judgment",
     "mulberry32",
     "node",
     "normals",
@@ -102,6 +105,17 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
 def now(tab):
     """Return the state that a page's only figure shows."""
     return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def judgment(name: Any, answer: Any) -> str:
+    """Return what the check of an exercise prints about an answer, on one line."""
+    from derived.exercises import check  # here: see above
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        check(name, answer)
+    assert not err.getvalue()
+    return " ".join(out.getvalue().split())
 
 
 def mulberry32(seed, count):
