@@ -1,6 +1,9 @@
-"""What tests share: the book's folder, Node, closeness, random draws, a figure's present state."""
+"""What tests share: the book's folder, Node, what chapters hold, closeness, random draws, a figure."""
 
+import contextlib
 import functools
+import importlib
+import io
 import json
 import os
 import shutil
@@ -8,15 +11,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+
+from bookkit.verified.chapters import chapters
 
 __all__ = [
     "AXE",
     "ROOT",
     "WIDGET",
     "close",
+    "gathered",
+    "judgment",
     "mulberry32",
     "node",
     "normals",
@@ -74,6 +83,25 @@ def run(command, *, limit=60, check=True, input=None, **options):
     return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
+def gathered(kind: str, name: str, root: Path = ROOT) -> dict[str, Any]:
+    """Return what `name` is in each chapter's file of a kind: ``iou_rows.py`` for "rows".
+
+    A chapter without such a file is left out: the tests of that kind say what it lacks. A file may
+    import those beside it.
+    """
+    held = {}
+    for chapter in chapters(root):
+        folder = root / "tests" / "chapters" / chapter
+        if (folder / f"{chapter}_{kind}.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.append(str(folder))
+            module = f"{chapter}_{kind}"
+            if module not in sys.modules:
+                pytest.register_assert_rewrite(module)  # what an assert saw is told, as in a test
+            held[chapter] = getattr(importlib.import_module(module), name)
+    return held
+
+
 def node(*arguments, **options):
     """Run Node: the one that was installed with the book's tools, else the machine's."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -103,6 +131,17 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
 def now(tab):
     """Return the state that a page's only figure shows."""
     return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def judgment(name: Any, answer: Any) -> str:
+    """Return what the check of an exercise prints about an answer, on one line."""
+    from derived.exercises import check  # here: see above
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        check(name, answer)
+    assert not err.getvalue()
+    return " ".join(out.getvalue().split())
 
 
 def mulberry32(seed, count):
