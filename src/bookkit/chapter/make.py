@@ -16,28 +16,13 @@ from pathlib import Path
 
 from nbformat import v4
 
+from bookkit.chapter.order import ORDER
 from bookkit.notebooks.run import normalize, write
 from bookkit.verified.equations import in_page
 
 __all__ = ["ORDER", "check", "files", "make", "register"]
 
 TEMPLATES = Path(__file__).with_name("templates")
-
-# The book's order, and what the landing page calls a chapter that is yet to come.
-ORDER = {
-    "initialization": "initialization",
-    "transformer": "the Transformer",
-    "linear_attention": "linear attention",
-    "gated_attention": "gated attention",
-    "iou": "IoU losses",
-    "segmentation": "segmentation metrics",
-    "pyramid_pooling": "pyramid pooling",
-    "set_prediction": "set prediction",
-    "pose": "pose",
-    "face": "face",
-    "diffusion": "diffusion",
-    "latent_diffusion": "latent diffusion",
-}
 
 # Where each template goes; `notebook.md.in` and those that become a part of a file are elsewhere.
 _PLACES = {
