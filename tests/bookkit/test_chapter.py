@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,10 +111,10 @@ def test_its_notebook_and_its_equations_are_in_order(book):
 
 
 def test_its_tests_pass(book):
-    options = ["-p", "no:cacheprovider", "--color=no", "-v", "--chapters", NAME]
+    options = ["-p", "no:cacheprovider", "--color=no", "-vv", "--chapters", NAME]
     said = run(book.root, "pytest", *options, "tests", "--ignore=tests/site")
-    cases = {line.split(" ")[0]: line for line in said.splitlines() if line.startswith("tests/")}
-    assert {line.split()[1] for line in cases.values()} == {"PASSED"}
+    outcomes = dict(re.findall(r"^(tests/.*\S) +([A-Z]+) +\[ *\d+%\]$", said, re.MULTILINE))
+    assert set(outcomes.values()) == {"PASSED"}
     own = f"tests/chapters/{NAME}"
     for test in (  # what finds the chapter by its word
         f"{own}/test_{NAME}.py::test_rows_are_independent",
@@ -122,7 +123,7 @@ def test_its_tests_pass(book):
         f"tests/test_properties.py::test_every_documented_error_has_its_case[{NAME}.spread]",
         f"tests/test_exercises.py::test_stub_is_not_attempted_and_solution_passes[{NAME}-1]",
     ):
-        assert test in cases
+        assert test in outcomes
 
 
 def test_its_outputs_come_out_again(book):
@@ -149,8 +150,8 @@ def test_the_site_builds_without_a_warning(book):
 
 
 def test_its_figure_on_its_page_shows_pythons_numbers(book):
-    options = ["-p", "no:cacheprovider", "--color=no", "-v", "-k", f"figures_react and {NAME}"]
-    assert "PASSED" in run(book.root, "pytest", *options, "tests/site/test_page_figures.py")
+    options = ["-p", "no:cacheprovider", "--color=no", "-vv", "-k", f"figures_react and {NAME}"]
+    assert " PASSED " in run(book.root, "pytest", *options, "tests/site/test_page_figures.py")
 
 
 def test_a_second_chapter_of_that_name_is_refused(book):
