@@ -49,9 +49,9 @@ class Made:
 
 
 def copied(folder: Path) -> Path:
-    """Copy the book's sources."""
+    """Copy the book's sources, and what npm installed: a build of the copy may renew it."""
     root = shutil.copytree(ROOT, folder / "book", ignore=shutil.ignore_patterns(*APART))
-    (root / "node_modules").symlink_to(ROOT / "node_modules")
+    shutil.copytree(ROOT / "node_modules", root / "node_modules")
     return root
 
 
