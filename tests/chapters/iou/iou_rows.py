@@ -1,7 +1,7 @@
 """How to try each public helper of `derived.iou`: draws of its arguments, its answer, its errors."""
 
 import math
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import torch
 from hypothesis import strategies as st
@@ -82,7 +82,8 @@ similarities = st.sampled_from(["iou", "giou", "diou", "ciou", "eiou"])
 @st.composite
 def losses(draw):
     arguments = draw(box_pairs(("pred", "target")))
-    kinds = st.sampled_from(get_args(iou.Kind) + get_args(iou.Relative))
+    groups = get_args(get_type_hints(iou.box_loss)["kind"])
+    kinds = st.sampled_from([kind for group in groups for kind in get_args(group)])
     return arguments | {
         "kind": draw(kinds),
         "detach_enclosing": draw(st.booleans()),
