@@ -6,7 +6,7 @@ import initialization_numbers as explorables_numbers
 import linear_attention_numbers as matrix_memory_numbers
 import pytest
 import torch
-from visits import wait_for_frames
+from visits import on, wait_for_frames
 
 from derived import initialization
 from derived.diffusion import Schedule, karras_sigmas, sample
@@ -111,8 +111,9 @@ WITH_FIGURES = {
 }
 
 
-def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
-    page = open_page(f"{base}/{page_name}", viewport={"width": 1280, "height": 900})
+@on("wide, tried", "disk, tried")
+def test_figures_react_and_show_pythons_numbers(page_name, visit):
+    page = visit.page
     places = page.locator("[data-explorable]").all()
     assert places or page_name not in WITH_FIGURES
     for place in places:
