@@ -1,7 +1,7 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from visits import on
+from visits import on, wait_for_frames, wait_until
 
 MEGABYTES = 3
 # What depends on the colors alone. The other rules are tried in both themes, each at one width.
@@ -38,10 +38,15 @@ def test_it_fits_a_narrow_window(visit):
 )
 def test_axe_finds_nothing(visit, axe, theme, rules):
     before = visit.page.evaluate("document.documentElement.dataset.theme")
-    visit.page.emulate_media(color_scheme=theme)
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == theme
+    recolor(visit.page, theme)
     assert axe(visit.page, rules) == []
-    visit.page.emulate_media(color_scheme=before)
+    recolor(visit.page, before)
+
+
+def recolor(page, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    wait_until(lambda: page.evaluate("document.documentElement.dataset.theme") == theme)
+    wait_for_frames(page)
 
 
 @on("unscripted")
