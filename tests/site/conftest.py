@@ -199,33 +199,6 @@ def open_page(browser):
         yield opened
 
 
-# Of the letters in code and formulas that look alike (color, weight and size, on the same grounds)
-# axe need not judge the contrast of each: there are ten thousand, and they are most of its work.
-ALIKE = """() => {
-  const shades = new Map();
-  const grounds = (e) => {
-    if (!e) return "";
-    if (!shades.has(e)) {
-      const s = getComputedStyle(e);
-      const own = [s.backgroundColor, s.backgroundImage, s.opacity, s.filter, s.mixBlendMode].join();
-      const none = own === "rgba(0, 0, 0, 0),none,1,none,normal";
-      shades.set(e, grounds(e.parentElement) + (none ? "" : `${own};`));
-    }
-    return shades.get(e);
-  };
-  const looks = new Map();
-  for (const e of document.querySelectorAll("article :is(pre, .katex-html) *")) {
-    e.toggleAttribute("data-alike", false);
-    if (!e.firstChild || !e.checkVisibility()) continue;
-    const { color, fontSize, fontWeight, textShadow } = getComputedStyle(e);
-    const look = [color, fontSize, fontWeight, textShadow, grounds(e)].join();
-    const before = looks.get(look) ?? 0;
-    looks.set(look, before + 1);
-    if (before >= 5) e.toggleAttribute("data-alike", true);
-  }
-}"""
-
-
 @pytest.fixture
 def axe():
     """A function that returns what axe-core finds wrong with a page, most readable first."""
@@ -234,19 +207,14 @@ def axe():
         # The policy, which is tried elsewhere, forbids axe's script, but not to a debugger.
         session = page.context.new_cdp_session(page)
         session.send("Runtime.evaluate", {"expression": f"{AXE};0"})
-        page.evaluate(ALIKE)
         result = evaluate_within(
             page,
-            """(rules) => {
-              axe.configure({ rules: [{ id: "color-contrast", selector: "*:not([data-alike])" }] });
-              return axe.run(document, {
-                runOnly: rules
-                  ?? ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
-                // The corner of a data frame.
-                ...(rules ? {} : { rules: { "empty-table-header": { enabled: false } } }),
-                resultTypes: ["violations"],
-              });
-            }""",
+            """(rules) => axe.run(document, {
+              runOnly: rules ?? ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+              // The corner of a data frame.
+              ...(rules ? {} : { rules: { "empty-table-header": { enabled: false } } }),
+              resultTypes: ["violations"],
+            })""",
             rules,
         )
         return [

@@ -29,9 +29,9 @@ def test_it_fits_a_narrow_window(visit):
 @pytest.mark.parametrize(
     ("visit", "theme", "rules"),
     [
-        ("wide, opened", "light", None),
-        ("wide, opened", "dark", OF_COLORS),
-        ("narrow, opened", "dark", None),
+        ("wide, judged", "light", None),
+        ("wide, judged", "dark", OF_COLORS),
+        ("narrow, judged", "dark", None),
     ],
     indirect=["visit"],
     ids=["light-1280", "dark-1280", "dark-360"],

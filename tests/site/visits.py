@@ -115,6 +115,57 @@ SCROLL = """async (seconds) => {
   window.scrollTo({ top: 0, behavior: "instant" });
   await window.frames_drawn(1);
 }"""
+# Takes away most of the letters in code and formulas that look like others, ten thousand a chapter:
+# axe finds nothing in them but their contrast, and that is the same. Five of each look stay (color,
+# size, weight, the grounds, and the classes that could make them differ in another theme). The
+# boxes stay as large as they were.
+THIN_OUT = """() => {
+  const known = new Map();
+  // The classes and the grounds on which an element stands.
+  const place = (e) => {
+    if (!e) return "";
+    if (!known.has(e)) {
+      const s = getComputedStyle(e);
+      const ground = [s.backgroundColor, s.backgroundImage, s.opacity, s.filter, s.mixBlendMode];
+      known.set(e, `${place(e.parentElement)} > ${e.tagName}.${e.className} ${ground}`);
+    }
+    return known.get(e);
+  };
+  const look = (e, where) => {
+    const { color, fontSize, fontWeight, textShadow } = getComputedStyle(e);
+    return [color, fontSize, fontWeight, textShadow, where].join();
+  };
+  const counts = new Map();
+  const common = (looks) => {
+    if (looks.every((each) => counts.get(each) >= 5)) return true;
+    for (const each of looks) counts.set(each, (counts.get(each) ?? 0) + 1);
+    return false;
+  };
+  const changes = [];
+  for (const e of document.querySelectorAll("article pre *")) {
+    const plain = !e.children.length && e.getAttributeNames().join() === "class";
+    if (plain && e.checkVisibility() && common([look(e, place(e))])) {
+      changes.push(() => e.replaceWith(e.textContent));
+    }
+  }
+  for (const base of document.querySelectorAll("article .katex-html .base")) {
+    if (base.querySelector("a, [href], [id], [tabindex]") || !base.checkVisibility()) continue;
+    const where = place(base);
+    const letters = [...base.querySelectorAll("*")]
+      .filter((e) => [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim()));
+    // A ground within the formula would make it a formula of its own kind.
+    const inner = (e) => place(e).slice(where.length).match(/rgba?\\([^)]*\\)/g).join();
+    if (!common(letters.map((e) => look(e, where + inner(e))))) continue;
+    const { width } = base.getBoundingClientRect();
+    changes.push(() => {
+      const strut = base.querySelector(":scope > .strut"); // as high as the formula
+      const box = document.createElement("span");
+      box.style.cssText = `display: inline-block; width: ${width}px`;
+      base.replaceChildren(...(strut ? [strut] : []), box);
+    });
+  }
+  for (const change of changes) change(); // having read all: each would lay the page out anew
+}"""
 # What a test could leave behind. A figure's state is its own from the stage on that tries figures.
 STATE = """(stage) => ({
   address: location.href,
@@ -175,12 +226,12 @@ KINDS = {
     "wide": Kind(
         "http",
         {"viewport": {"width": 1280, "height": 800}},
-        ("read", "tried", "paper", "opened"),
+        ("read", "tried", "paper", "opened", "judged"),
     ),
     "narrow": Kind(
         "http",
         {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"},
-        ("read", "opened"),
+        ("read", "opened", "judged"),
     ),
     "disk": Kind("file", {"viewport": {"width": 1280, "height": 900}}, ("read", "tried")),
     "unscripted": Kind("file", {"java_script_enabled": False}, ("read",)),
@@ -249,8 +300,14 @@ class Opened:
         """Go on to a later stage."""
         if stage == self.stage:
             return
-        self.stage = stage
-        match stage:
+        stages = KINDS[self.kind].stages
+        for step in stages[stages.index(self.stage) + 1 : stages.index(stage) + 1]:
+            self._take(step)
+            self.stage = step
+        wait_for_frames(self.page)
+
+    def _take(self, step: str) -> None:
+        match step:
             case "paper":
                 # As wide as A4 between its margins, in CSS pixels.
                 self.page.set_viewport_size({"width": 658, "height": 900})
@@ -262,7 +319,9 @@ class Opened:
                 self.page.evaluate(
                     "document.querySelectorAll('details').forEach((d) => (d.open = true))"
                 )
-        wait_for_frames(self.page)
+            case "judged":
+                wait_for_frames(self.page)
+                self.page.evaluate(THIN_OUT)
 
     def state(self) -> dict:
         """Return what a test could leave behind."""
