@@ -197,6 +197,9 @@ def test_under_the_tests_nothing_is_computed_unseen(checked):
     checked.unlink()
     with pytest.raises(AssertionError, match="recorded/tiny_sum.json is missing: make sweeps"):
         Kernel(CELLS)["total"](4)
+    kernel = Kernel([*CELLS[:3], FUNCTION.replace("tiny_sum", "two_words_sum")])
+    with pytest.raises(AssertionError, match="make sweeps CHAPTERS=two_words$"):
+        kernel["total"](4)
 
 
 @pytest.mark.parametrize("n", [4, 5])

@@ -53,7 +53,7 @@ def recorded(
     """Let a function's results be looked up in `chapters/recorded/<name>.json`.
 
     Args:
-        name: the chapter's name, an underscore and what is recorded.
+        name: the chapter's name, an underscore and one word for what is recorded.
         spot: arguments of a call of a few seconds, which is recorded too and computed anew under
             the tests.
         rel: how far a number of that call may lie from the recorded one, relative to it,
@@ -139,7 +139,7 @@ class Recorded:
         return digest(tuple(_sources(self._function)), self.__name__)
 
     def _remedy(self) -> str:
-        return f"make sweeps CHAPTERS={self.name.partition('_')[0]}"
+        return f"make sweeps CHAPTERS={self.name.rpartition('_')[0]}"
 
     def _check(self, record: dict | None) -> None:
         """Compare the spot, at the first use, with what is computed now."""
