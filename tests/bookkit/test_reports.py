@@ -15,6 +15,7 @@ from bookkit.site.reports import benchmarks, verification
 from bookkit.site.reports.benchmarks import Row
 from bookkit.site.reports.verification import Standing, sentences
 from bookkit.verified import record
+from bookkit.verified.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,8 @@ BOX = Standing(
     current=True,
 )
 UNSEEN = Standing("pose", "Poses", Counter(open=3), 4, None, 5, None, 1, 0, None, False)
+CLONED = replace(BOX, cases=(41, 41), date="2026-01-02")
+CHANGED = replace(UNSEEN, statuses=Counter(changed=3))
 
 BENCH = '''"""How fast is `derived.box`, beside loops?
 
@@ -89,6 +92,31 @@ def test_sentences_add_up_the_chapters_and_say_what_was_not_run():
     assert list(sentences([UNSEEN]))[-1] == "Mutants: not run here."
 
 
+@pytest.mark.parametrize(
+    ("chapters", "said"),
+    [
+        ([CLONED], "41 of 41 cases passed on 2026-01-02."),
+        (
+            [CLONED, replace(CLONED, date="2026-01-09")],
+            "82 of 82 cases passed between 2026-01-02 and 2026-01-09.",
+        ),
+        ([CHANGED], "1 chapter changed since recorded."),
+        (
+            [BOX, CLONED, CHANGED, UNSEEN, UNSEEN],
+            "in the last run here 40 of 41 cases passed, 41 of 41 cases passed on 2026-01-02, 1 "
+            + "chapter changed since recorded, 2 chapters not run here.",
+        ),
+    ],
+)
+def test_what_is_recorded_counts_where_nothing_ran_here(chapters, said):
+    assert list(sentences(chapters))[1].partition("; ")[2] == said
+
+
+def test_a_row_tells_what_is_recorded_and_what_changed_since():
+    assert verification._row(CLONED)[1:3] == ("9 of 10 hold", "41 of 41 cases, 2026-01-02")
+    assert verification._row(CHANGED)[1:3] == tuple(f"{n}, changed since recorded" for n in (3, 4))
+
+
 def test_a_row_tells_a_failed_run_from_none_and_an_old_result_from_a_present_one():
     _, equations, tests, outputs, _, mutants = verification._row(BOX)
     assert (equations, tests, outputs) == ("9 of 10 hold", "40 of 41 cases", "20, compared")
@@ -138,7 +166,8 @@ def book(tmp_path):
         "chapters/box.ipynb": json.dumps(NOTEBOOK),
         "benchmarks/bench_box.py": BENCH,
         "src/derived/box.py": "x = 1\n",
-        "tests/chapters/box/test_box.py": "def test_x():\n    assert True\n",
+        "tests/chapters/box/test_box.py": "import pytest\n\n\n"
+        '@pytest.mark.verifies("box-x", by="exact")\ndef test_x():\n    assert True\n',
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -185,9 +214,33 @@ def test_a_new_result_rewrites_the_page(book):
     assert "figures included; not run here." in page
 
 
+def test_a_clone_shows_what_is_recorded_until_the_tests_change(book):
+    page = built(book)
+    assert "1 not run here" in page and "Tests of them: 1; not run here." in page
+    test = book / "tests/chapters/box/test_box.py"
+    entry = {"digest": record.code_digest(test, book), "date": "2026-01-02", "torch": "9.9"}
+    entry["outcomes"] = {"test_x[1]": "passed", "test_x[2]": "passed"}
+    record.write(book / "_build/verified.json", {"tests/chapters/box/test_box.py": entry})
+    main(["accept", "--root", str(book)])
+    assert main(["record", "--root", str(book)]) == 0
+    assert "in the last run here 2 of 2 cases passed" in built(book)
+    (book / "_build/verified.json").unlink()
+    page = built(book)
+    assert "1 verified" in page and "2 of 2 cases passed on 2026-01-02." in page
+    (book / "src/derived/box.py").write_text("x = 2\n")
+    page = built(book)
+    assert "1 with tests that passed before a change" in page
+    assert "Tests of them: 1; 1 chapter changed since recorded." in page
+
+
 @pytest.mark.parametrize(
     "name",
-    ["tests/chapters/box/mutants.json", "benchmarks/results/box.json", "_build/verified.json"],
+    [
+        "tests/chapters/box/mutants.json",
+        "tests/chapters/box/record.json",
+        "benchmarks/results/box.json",
+        "_build/verified.json",
+    ],
 )
 def test_a_build_names_the_file_that_is_cut_off(book, name):
     (book / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is verified, in figures: from the record of the tests, the notebooks and the mutants' results."""
+"""What is verified, in figures: from the records of tests and notebooks, and the mutants' results."""
 
 import json
 from collections import Counter
@@ -13,6 +13,7 @@ from bookkit.site.reports import NOT_RUN, paragraph, table
 from bookkit.stored import files as stored
 from bookkit.verified import record
 from bookkit.verified.checks import Book, verdict
+from bookkit.verified.marks import Test
 from bookkit.verified.record import chapter_digest, file_digest
 from derived.explorables import EXPLORABLES
 
@@ -23,9 +24,11 @@ _STATUSES = {
     "passed": "verified",
     "conjecture": "conjectured, with no counterexample found",
     "failed": "with a test that fails",
+    "changed": "with tests that passed before a change",
     "open": NOT_RUN,
     "untested": "without a test",
 }
+_CHANGED = "changed since recorded"
 _UNCOMPARED = "nbval-ignore-output"
 _MUTANTS = {"date": str, "commit": str, "digest": str, "killed": int, "survived": int}
 
@@ -38,6 +41,7 @@ class Standing:
         statuses: how many equations have each status of `bookkit.verified.checks.Verdict`.
         tests: how many test functions verify its equations.
         cases: how many cases of these tests passed, and of how many.
+        date: of the recorded run that the cases are of; empty if they are of the last run here.
         outputs: how many stored outputs there are to compare.
         cells: how many cells came out as stored in the last run, and of how many.
         figures: how many interactive figures it has.
@@ -57,6 +61,7 @@ class Standing:
     exercises: int
     mutants: dict | None
     current: bool
+    date: str = ""
 
 
 def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
@@ -64,7 +69,7 @@ def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
     page, path = f"chapters/{chapter}", root / "chapters" / f"{chapter}.ipynb"
     labels = [equation.label for equation in book.equations if equation.page == page]
     tests = [test for test in book.tests if any(map(test.methods, labels))]
-    outcomes = [outcome for test in tests for outcome in book.outcomes[test]]
+    outcomes, date = _outcomes(book, tests)
     cells = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
     compared = [c for c in cells if _UNCOMPARED not in _tags(c)]
     result = read_mutants(root / "tests" / "chapters" / chapter / "mutants.json")
@@ -80,7 +85,18 @@ def standing(root: Path, book: Book, chapter: str, title: str) -> Standing:
         sum("exercise" in _tags(cell) for cell in cells),
         result,
         bool(result) and result["digest"] == chapter_digest(root, chapter),
+        date,
     )
+
+
+def _outcomes(book: Book, tests: Iterable[Test]) -> tuple[list[str], str]:
+    """Return the outcomes of the last run here of these tests, else the recorded ones and their date."""
+    if here := [outcome for test in tests for outcome in book.outcomes[test]]:
+        return here, ""
+    recorded = [book.earlier[test] for test in tests if test in book.earlier]
+    holding = [earlier for earlier in recorded if not earlier.changed]
+    date = min((earlier.date for earlier in holding), default="")
+    return [outcome for earlier in holding for outcome in earlier.outcomes], date
 
 
 def read_mutants(path: Path) -> dict | None:
@@ -140,7 +156,7 @@ def sentences(found: list[Standing]) -> Iterator[str]:
     ]
     chapters = _many(len(found), "chapter")
     yield f"Equations: {statuses.total()} with a label in {chapters}; {', '.join(parts)}."
-    yield f"Tests of them: {sum(one.tests for one in found)}; {_run(one.cases for one in found)}."
+    yield f"Tests of them: {sum(one.tests for one in found)}; {_tested(found)}."
     yield (
         f"Stored outputs: {sum(one.outputs for one in found)} in {_many(len(found), 'notebook')}, "
         f"figures included; {_run((one.cells for one in found), 'cell')}."
@@ -158,16 +174,42 @@ def sentences(found: list[Standing]) -> Iterator[str]:
     yield f"Mutants: {killed:,} of {counted:,} noticed{some}."
 
 
-def _run(parts: Iterable[tuple[int, int] | None], noun: str = "case") -> str:
+def _tested(found: list[Standing]) -> str:
+    """Say what came of the tests in the last run here, and of those recorded where none ran here."""
+    here = [one.cases for one in found if one.cases and not one.date]
+    recorded = [one for one in found if one.cases and one.date]
+    parts = [_ran(here, "case")] if here else []
+    if recorded:
+        passed, total = _sums(one.cases for one in recorded)
+        dates = sorted({one.date for one in recorded})
+        when = f"on {dates[0]}" if len(dates) == 1 else f"between {dates[0]} and {dates[-1]}"
+        parts.append(f"{passed:,} of {_many(total, 'case')} passed {when}")
+    if changed := sum(not one.cases and one.statuses["changed"] > 0 for one in found):
+        parts.append(f"{_many(changed, 'chapter')} {_CHANGED}")
+    missing = len(found) - len(here) - len(recorded) - changed
+    if missing and parts:
+        parts.append(f"{_many(missing, 'chapter')} {NOT_RUN}")
+    return ", ".join(parts) or NOT_RUN
+
+
+def _run(parts: Iterable[tuple[int, int] | None], noun: str) -> str:
     """Say what came of the last run, chapter by chapter, in one sum."""
     parts = list(parts)
     known = [part for part in parts if part]
     if not known:
         return NOT_RUN
-    passed, total = (sum(numbers) for numbers in zip(*known, strict=True))
-    what = f"in the last run here {passed:,} of {_many(total, noun)} passed"
     missing = len(parts) - len(known)
+    what = _ran(known, noun)
     return f"{what}, {_many(missing, 'chapter')} {NOT_RUN}" if missing else what
+
+
+def _ran(known: Iterable[tuple[int, int]], noun: str) -> str:
+    passed, total = _sums(known)
+    return f"in the last run here {passed:,} of {_many(total, noun)} passed"
+
+
+def _sums(known: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(sum(numbers) for numbers in zip(*known, strict=True))
 
 
 def _many(count: int, noun: str) -> str:
@@ -177,10 +219,13 @@ def _many(count: int, noun: str) -> str:
 def _row(one: Standing) -> tuple[str, ...]:
     total = one.statuses.total()
     holding = one.statuses["passed"] + one.statuses["conjecture"]
+    missing = one.statuses["open"] + one.statuses["changed"]
+    unknown = _CHANGED if one.statuses["changed"] else NOT_RUN
+    when = f", {one.date}" if one.date else ""
     return (
         one.title,
-        f"{total}, {NOT_RUN}" if one.statuses["open"] == total else f"{holding} of {total} hold",
-        f"{one.cases[0]} of {one.cases[1]} cases" if one.cases else f"{one.tests}, {NOT_RUN}",
+        f"{total}, {unknown}" if missing == total else f"{holding} of {total} hold",
+        f"{one.cases[0]} of {one.cases[1]} cases{when}" if one.cases else f"{one.tests}, {unknown}",
         f"{one.outputs}, {'compared' if _whole(one.cells) else 'differ' if one.cells else NOT_RUN}",
         str(one.figures),
         _mutants(one),
