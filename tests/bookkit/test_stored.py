@@ -39,8 +39,17 @@ CHAPTER = {
             "outcomes": {"test_area": {"passed": 2, "skipped": 1}},
         },
     },
+    "outputs": {
+        "chapters/box.ipynb": {
+            "depends on": {"requirements.txt": "4567"},
+            "date": "2026-01-02",
+            "passed": 3,
+        },
+    },
 }
-NOTEBOOKS = {"chapters/box.ipynb": {"digest": "0123", "passed": 3, "failed": 0}}
+NOTEBOOKS = {
+    "chapters/box.ipynb": {"digest": "0123", "date": "2026-01-02", "passed": 3, "failed": 0}
+}
 MUTANTS = {"date": "2026-01-02", "commit": "abc1234", "digest": "0123", "killed": 9, "survived": 1}
 BENCHMARK = RESULT | {
     "results": {

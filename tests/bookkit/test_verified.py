@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import v4
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -82,8 +83,8 @@ LABELS = ["box-area", "box-range", "box-symmetry"]
 
 
 def notebook(*cells: str) -> str:
-    made = [nbformat.v4.new_markdown_cell(cell, id=f"c{n}") for n, cell in enumerate(cells)]
-    return nbformat.writes(nbformat.v4.new_notebook(cells=made))
+    made = [v4.new_markdown_cell(cell, id=f"c{n}") for n, cell in enumerate(cells)]
+    return nbformat.writes(v4.new_notebook(cells=made))
 
 
 @pytest.fixture
@@ -739,6 +740,36 @@ def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):
     assert record.module_files(tmp_path, "pose") == [tmp_path / "src/derived/pose.py"]
 
 
+def test_a_notebook_depends_on_its_recordings_and_not_on_other_chapters(tmp_path):
+    cells = [v4.new_code_cell(text) for text in ("%time 1", "from derived import tool\ntool.use()")]
+    cells.append(v4.new_markdown_cell("import derived.pose"))
+    for name, text in {
+        "chapters/box.ipynb": nbformat.writes(v4.new_notebook(cells=cells)),
+        "chapters/pose.ipynb": nbformat.writes(v4.new_notebook()),
+        "chapters/recorded/box_peers.json": "{}",
+        "chapters/recorded/pose.json": "{}",
+        "chapters/checkpoints/box.safetensors": "",
+        "src/derived/box.py": "",
+        "src/derived/pose.py": "",
+        "src/derived/tool/__init__.py": "import importlib\n\n\ndef use():\n"
+        "    return importlib.import_module(input())\n",
+        "src/derived/tool/_base.py": "",
+        "src/derived/tool/box.py": "",
+        "src/derived/tool/pose_more.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert list(dependencies(tmp_path / "chapters/box.ipynb", tmp_path)) == [
+        "chapters/box.ipynb",
+        "chapters/checkpoints/box.safetensors",
+        "chapters/recorded/box_peers.json",
+        "src/derived/box.py",
+        "src/derived/tool/__init__.py",
+        "src/derived/tool/_base.py",
+        "src/derived/tool/box.py",
+    ]
+
+
 RUN = """
 import pytest
 
@@ -793,10 +824,11 @@ def outcomes_in(folder: Path) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("options", [(), ("--numprocesses=2",)])
 def test_the_plugin_records_what_became_of_each_case(pytester, run, options):
-    pytester.makepyfile(test_run=RUN)
+    # A name that no test file of the book has: both would be the same module.
+    pytester.makepyfile(test_tiny_outcomes=RUN)
     run(*options)
     assert outcomes_in(pytester.path) == {
-        "test_run.py": {
+        "test_tiny_outcomes.py": {
             "test_pass[1]": "passed",
             "test_pass[2]": "passed",
             "test_fail": "failed",
@@ -826,7 +858,7 @@ def test_a_partial_run_keeps_the_others_until_the_code_changes(pytester, run):
 
 
 def test_a_run_writes_nothing_but_the_build_folder(pytester, run):
-    pytester.makepyfile(test_run=RUN)
+    pytester.makepyfile(test_tiny_outcomes=RUN)
     record_file = pytester.path / "tests" / "chapters" / "box" / "record.json"
     record_file.parent.mkdir(parents=True)
     record_file.write_text("{}")
@@ -845,7 +877,7 @@ def files_below(folder: Path) -> dict[str, str]:
 
 
 def test_an_empty_path_records_nothing(pytester, run):
-    pytester.makepyfile(test_run=RUN)
+    pytester.makepyfile(test_tiny_outcomes=RUN)
     run("--verified-record=")
     assert not (pytester.path / "_build").exists()
 

@@ -8,7 +8,6 @@ With pytest-xdist the tests run in several processes. Each process says in a rep
 test it belongs to; the one process that gathers the reports writes the record.
 """
 
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -96,7 +95,7 @@ class Recorder:
             return
         target = self.root / self.target
         known = record.read(target, record.TESTS)
-        run = {"date": datetime.now(UTC).date().isoformat(), "torch": metadata.version("torch")}
+        run = {"date": record.today(), "torch": metadata.version("torch")}
         for (path, digest), cases in self.outcomes.items():
             known = record.merged(known, path, run | {"digest": digest, "outcomes": cases})
         record.write(target, known)

@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bookkit.stored import files as stored
@@ -26,6 +27,7 @@ __all__ = [
     "CHAPTER",
     "NOTEBOOKS",
     "OUTCOMES",
+    "OUTPUTS",
     "TESTS",
     "Earlier",
     "chapter_digest",
@@ -39,8 +41,12 @@ __all__ = [
     "outcomes",
     "read",
     "read_chapter",
+    "today",
     "write",
 ]
+
+# What a run leaves of the notebooks (`bookkit.notebooks.compare`), below the book's folder.
+OUTPUTS = "_build/outputs.json"
 
 # From best to worst; only the first is a pass.
 OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
@@ -49,10 +55,12 @@ Record = dict[str, dict]
 
 # What a record holds of each file: of tests, and of notebooks (`bookkit.notebooks.compare`).
 TESTS = {str: {"digest": str, "date": str, "torch": str, "outcomes": {str: str}}}
-NOTEBOOKS = {str: {"digest": str, "passed": int, "failed": int}}
+NOTEBOOKS = {str: {"digest": str, "date": str, "passed": int, "failed": int}}
 # What is stored of a chapter.
 CHAPTER = {"date": str, "commit": str, "torch": str, "equations": {str: str}}
 CHAPTER["tests"] = {str: {"depends on": {str: str}, "outcomes": {str: {str: int}}}}
+# Of its notebook, how many cells came out as stored: of one at most, of none before its first run.
+CHAPTER["outputs"] = {str: {"depends on": {str: str}, "date": str, "passed": int}}
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class Earlier:
     date: str
     outcomes: tuple[str, ...]
     changed: tuple[str, ...] = ()
+
+
+def today() -> str:
+    """Return the date of a run that ends now, as 2026-12-01."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def read(path: Path, shape: object = (TESTS, NOTEBOOKS)) -> Record:
