@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -602,7 +603,7 @@ def test_changed_latex_makes_the_record_of_that_equation_old(recorded, capfd):
     assert "tested by symbolic algebra · changed since 2026-01-02</summary>" in html
     assert ">changed since 2026-01-02 (the equation)</span>" in html
     assert "1 with tests that passed before a change" in page(recorded, "list")
-    assert "1 mark is older than its tests or LaTeX: " in capfd.readouterr().err
+    assert "1 mark has an old record, or none: `make test`, then" in capfd.readouterr().err
 
 
 def test_a_changed_dependency_rewrites_the_pages(recorded):
@@ -855,6 +856,35 @@ def test_a_partial_run_keeps_the_others_until_the_code_changes(pytester, run):
         "test_one.py": {"test_a": "passed"},
         "test_two.py": everything,
     }
+
+
+def test_a_run_says_when_it_was_and_on_which_torch(pytester, run):
+    pytester.makepyfile(test_tiny_outcomes=RUN)
+    run()
+    (entry,) = record.read(pytester.path / "_build" / "verified.json", record.TESTS).values()
+    assert (entry["date"], entry["torch"]) == (record.today(), metadata.version("torch"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcomes", "date"),
+    [
+        # Of test_b nothing newer is known, so that the older date stays.
+        ({}, {"test_a": "passed", "test_b": "passed"}, "2026-01-02"),
+        ({"digest": "other"}, {"test_a": "passed"}, "2026-01-09"),
+        ({"torch": "9.10"}, {"test_a": "passed"}, "2026-01-09"),
+        (
+            {"outcomes": {"test_a": "passed", "test_b": "failed"}},
+            {"test_a": "passed", "test_b": "failed"},
+            "2026-01-09",
+        ),
+    ],
+)
+def test_what_is_kept_of_an_earlier_run(changes, outcomes, date):
+    old = {"digest": "same", "date": "2026-01-02", "torch": "9.9"}
+    old["outcomes"] = {"test_a": "failed", "test_b": "passed"}
+    new = old | {"date": "2026-01-09", "outcomes": {"test_a": "passed"}} | changes
+    (entry,) = record.merged({"t.py": old}, "t.py", new).values()
+    assert (entry["outcomes"], entry["date"]) == (outcomes, date)
 
 
 def test_a_run_writes_nothing_but_the_build_folder(pytester, run):

@@ -123,11 +123,9 @@ def _prove(app: Sphinx, env: BuildEnvironment) -> list[str]:
 def _remind(app: Sphinx, exception: Exception | None) -> None:
     """Say how many marks rest on a record that no longer holds; a build is fine with it."""
     if exception is None and (behind := len(checks.unrecorded(app.verified_book))):
-        marks = (
-            "1 mark is older than its" if behind == 1 else f"{behind} marks are older than their"
-        )
+        marks = "1 mark has" if behind == 1 else f"{behind} marks have"
         # Not Sphinx's log, which a quiet build does not show below a warning.
-        print(f"{marks} tests or LaTeX: `make test`, then `make record`", file=sys.stderr)
+        print(f"{marks} an old record, or none: `make test`, then `make record`", file=sys.stderr)
 
 
 def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
