@@ -715,6 +715,30 @@ def test_all_of_a_file_counts_where_names_do_not_say_what_is_used(tmp_path, text
     assert {name for name, _ in before.items() ^ after.items()} == {"tests/helper.py"}
 
 
+@pytest.mark.parametrize(
+    ("function", "entered"),
+    [
+        ("def run(check):\n    return check()", False),
+        ("def run(x):\n    return check(x)", True),
+        ("def run(x=check):\n    return x", True),
+        ("run = lambda check: check()", False),
+        ("@pytest.fixture\ndef run(check):\n    return check", True),
+    ],
+)
+def test_an_argument_hides_what_has_its_name_unless_it_asks_for_a_fixture(
+    tmp_path, function, entered
+):
+    for name, text in {
+        "tests/test_x.py": "from support import run\n\nx = run\n",
+        "tests/support.py": f"import pytest\nfrom checks import check\n\n\n{function}\n",
+        "tests/checks.py": "def check(): ...\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    reached = dependencies(tmp_path / "tests/test_x.py", tmp_path)
+    assert ("tests/checks.py" in reached) == entered
+
+
 def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):
     for name, text in {
         "tests/test_x.py": "import derived.iou\n\nx = derived.iou.giou\n",
