@@ -1,8 +1,8 @@
 """How large to make the weights of a network, and how fast to move them.
 
 Names with a trailing underscore fill a tensor in place and return it, as in `torch.nn.init`; with
-the same generator they give the same weights. Labels in parentheses are those of the equations in
-the chapter.
+the same generator they give the same weights. Labels in parentheses are those of the
+equations in the chapter that a function computes; others it says to see.
 
 Weights of float16 and bfloat16 are drawn in float32 and then rounded: drawn in 8 or 11 bits, the
 tails of a distribution and the orthogonality of a matrix are lost.
@@ -139,7 +139,7 @@ def trunc_normal_(
     r"""Fill a tensor from a normal distribution of mean 0 that is cut at ±a standard deviations.
 
     The normal distribution has the standard deviation $\sigma$ before it is cut at $\pm a\sigma$,
-    and $\sigma\sqrt{\gamma(a)}$ after (initialization-truncnorm). So
+    and $\sigma\sqrt{\gamma(a)}$ after (see initialization-truncnorm). So
     $\sigma=\mathrm{std}/\sqrt{\gamma(a)}$, unless `exact_std` is false: then
     $\sigma=\mathrm{std}$, and the weights get a smaller standard deviation than asked for.
 
@@ -249,7 +249,8 @@ def variance_scaling_(
     r"""Fill a weight with the variance $g^2/\text{fan}$, whatever the distribution.
 
     $\sigma_w^2=g^2/d_\mathrm{in}$ (initialization-gain) holds the forward pass, with the fan-out
-    the backward pass (initialization-backward), with their mean neither (initialization-xavier).
+    the backward pass (see initialization-backward), with their mean neither (see
+    initialization-xavier).
 
     Args:
         w: the weight of a layer, see `fans`.
@@ -536,7 +537,7 @@ def coord_check(
     """Return how far training moves the outputs of each layer, at several widths.
 
     A parametrization is right if no layer's change grows or vanishes with the width
-    (initialization-mup): look at its slope on logarithmic scales.
+    (see initialization-mup): look at its slope on logarithmic scales.
 
     Args:
         make_model: a function of the width that returns a model, its optimizer, and a function of
@@ -616,8 +617,8 @@ def width_sweep(
     """Return the losses that Adam reaches at several widths and rates, without and with μP.
 
     A ReLU network features → width → width → classes starts from normal weights of He's variance,
-    a readout of gain 1, and biases of 0. With μP (initialization-mup), whose base is the first
-    width, it has the rates of `mup_groups`, and the readout's standard deviation falls as one over
+    a readout of gain 1, and biases of 0. With μP (see initialization-mup), whose base is the
+    first width, it has the rates of `mup_groups`, and the readout's standard deviation falls as one over
     the width. At the first width both are the same. Everything happens on the device of the data.
 
     Shapes: inputs `(rows, features)`, of any real dtype, and classes `(rows,)`, of int64; to

@@ -2,7 +2,7 @@
 
 All sequences are laid out as `(batch, heads, length, dim)`. A state is a matrix
 `(batch, heads, d_k, d_v)`, the sum of outer products of keys and values. Labels in parentheses are
-those of the equations in the chapter, without its name in front.
+those of the equations in the chapter that a function computes; others it says to see.
 
 - `recurrent`, `chunked` and `delta_rule` compute the bare sums: they divide by nothing and scale by
   nothing unless asked. For attention weights that add up to 1, call `linear_attention`.
@@ -215,21 +215,20 @@ def _meaningful(arguments: dict[str, Any]) -> None:
 def feature_map(x: Float[Tensor, "*n d"], kind: FeatureMap = "elu") -> Float[Tensor, "*n r"]:
     r"""Return features whose inner products stand for the weights of attention.
 
-    ========= =============================================== =======
-    kind      $\phi(x)$                                       number
-    ========= =============================================== =======
-    elu       $\operatorname{elu}(x)+1=e^{\min(x,0)}+[x]_+$   d
-    relu      $[x]_+$                                         d
-    sphere    $(1,\hat x)$, with $\hat x=x/\lVert x\rVert$    1 + d
-    taylor    $(1,x,x\otimes x/\sqrt2)$                       1 + d + d²
-    cosformer $([x]_+\cos\theta_i,[x]_+\sin\theta_i)$         2 d
-    identity  $x$                                             d
-    ========= =============================================== =======
+    | kind        | $\phi(x)$                                     | number     |
+    |-------------|-----------------------------------------------|------------|
+    | `elu`       | $\operatorname{elu}(x)+1=e^{\min(x,0)}+[x]_+$ | d          |
+    | `relu`      | $[x]_+$                                       | d          |
+    | `sphere`    | $(1,\hat x)$, with $\hat x=x/\lVert x\rVert$  | 1 + d      |
+    | `taylor`    | $(1,x,x\otimes x/\sqrt2)$                     | 1 + d + d² |
+    | `cosformer` | $([x]_+\cos\theta_i,[x]_+\sin\theta_i)$       | 2 d        |
+    | `identity`  | $x$                                           | d          |
 
-    The products are $1+\cos$ of the angle for sphere, $1+s+s^2/2$ with $s=q^\top k$ for taylor,
-    and $[q]_+^\top[k]_+\cos\frac{\pi(i-j)}{2m}$ for cosformer, whose angle $\theta_i=\pi i/2m$
-    depends on the position $i=0,1,\dots$ along the length $m$ of x, its second to last dimension
-    (taylor, cosformer). The direction of a zero vector is 0.
+    The products are $1+\cos$ of the angle for `sphere`, $1+s+s^2/2$ with $s=q^\top k$ for `taylor`
+    (linear_attention-taylor), and $[q]_+^\top[k]_+\cos\frac{\pi(i-j)}{2m}$ for `cosformer`
+    (linear_attention-cosformer), whose angle $\theta_i=\pi i/2m$ depends on the position
+    $i=0,1,\dots$ along the length $m$ of x, its second to last dimension. The direction of a zero
+    vector is 0.
 
     Shapes: `(..., d)` to `(..., r)`; cosformer needs `(..., length, d)`.
     Sources: Katharopoulos et al. (2020) for elu, Arora et al. (2024) for taylor, Qin et al. (2022),
@@ -253,7 +252,7 @@ def random_features(
     kind: RandomFeatures = "positive",
 ) -> Float[Tensor, "*n r"]:
     r"""Return random features, whose inner products are $e^{q^\top k}$ in the mean
-    (random-features).
+    (linear_attention-random-features).
 
     For directions $w_1,\dots,w_m$ drawn from $\mathcal N(0,I)$: positive features are
     $m^{-1/2}e^{w^\top x-\lVert x\rVert^2/2}$, trigonometric ones
@@ -283,10 +282,12 @@ def random_features(
 def random_feature_variance(
     q: Float[Tensor, "*#n d"], k: Float[Tensor, "*#n d"], kind: RandomFeatures = "positive"
 ) -> Float[Tensor, "*#n"]:
-    r"""Return the variance of one random direction's estimate of $e^{q^\top k}$ (random-variance).
+    r"""Return the variance of one random direction's estimate of $e^{q^\top k}$.
 
-    Of the mean of m it is the m-th part. For positive features $e^{2q^\top k}(e^{\lVert q+k\rVert^2}-1)$, for trigonometric ones
-    $\frac12e^{\lVert q\rVert^2+\lVert k\rVert^2}(1-e^{-\lVert q-k\rVert^2})^2$.
+    Of the mean of m it is the m-th part. For positive features it is
+    $e^{2q^\top k}(e^{\lVert q+k\rVert^2}-1)$, for trigonometric ones
+    $\frac12e^{\lVert q\rVert^2+\lVert k\rVert^2}(1-e^{-\lVert q-k\rVert^2})^2$
+    (linear_attention-random-variance).
 
     Shapes: `(..., d)` and `(..., d)`, whose leading dimensions broadcast, to `(...)`.
 
@@ -313,13 +314,14 @@ def linear_attention(
     causal: bool = False,
     normalize: bool = True,
 ) -> Float[Tensor, "b h n e"]:
-    r"""Return attention whose weights are inner products of features, in linear time (factored, recurrence).
+    r"""Return attention whose weights are inner products of features, in linear time.
 
     $$o_i=\frac{\sum_j\phi(q_i)^\top\phi(k_j)\,v_j}{\sum_j\phi(q_i)^\top\phi(k_j)}$$
 
-    The sums run over all j, or over j <= i if `causal`. Where all weights of a query are 0, so is
+    The sums run over all j (linear_attention-factored), or over j <= i if `causal`
+    (linear_attention-recurrence). Where all weights of a query are 0, so is
     its output, and the gradient. Kind softmax takes the softmax of q over the dimension and of k
-    over the length (total-probability).
+    over the length (linear_attention-total-probability).
 
     Shapes: `(b, h, n, d)`, `(b, h, m, d)`, `(b, h, m, e)` to `(b, h, n, e)`; n = m if causal.
 
@@ -348,8 +350,9 @@ def linear_attention(
 def segsum(log_decay: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n n"]:
     r"""Return the logarithms of all products of decays, $\ln D_{ij}=\sum_{l=j+1}^i\ln\gamma_l$.
 
-    D is that of (decay). The logarithm is 0 on the diagonal and -inf above it. Summing over what lies between, rather than
-    subtracting two sums from the start, keeps -inf (a decay of 0) exact and small sums precise.
+    D is the matrix of decays (linear_attention-decay). The logarithm is 0 on the diagonal and -inf
+    above it. Summing over what lies between, rather than subtracting two sums from the start, keeps
+    -inf (a decay of 0) exact and small sums precise.
     Shapes: `(..., n)` to `(..., n, n)`. Source: Dao and Gu (2024), listing 1.
 
     Raises:
@@ -389,9 +392,10 @@ def recurrent(
 
     $$S_t=\gamma_tS_{t-1}+k_tv_t^\top,\qquad o_t=S_t^\top q_t$$
 
-    The labels are (recurrence), (decay) and, with a decay for each channel, (gates). With `beta`
-    it writes what is missing from what it would read, the gated delta rule (delta, rules),
-    $S_t=\gamma_t(I-\beta_tk_tk_t^\top)S_{t-1}+\beta_tk_tv_t^\top$.
+    Without decay it is the plain sum (linear_attention-recurrence), else that with one decay a
+    token (linear_attention-decay) or one a channel (linear_attention-gates). With `beta` it writes
+    what is missing from what it would read, the gated delta rule (linear_attention-delta,
+    linear_attention-rules), $S_t=\gamma_t(I-\beta_tk_tk_t^\top)S_{t-1}+\beta_tk_tv_t^\top$.
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)` to `(b, h, n, e)` and `(b, h, d, e)`.
 
@@ -445,9 +449,9 @@ def chunked(
 
     $$O_c=Q_cS_{c-1}+((Q_cK_c^\top)\odot M)V_c,\qquad S_c=S_{c-1}+K_c^\top V_c$$
 
-    This is (chunked). With decays, M is $D_{ij}=\prod_{l=j+1}^i\gamma_l$ (see `segsum`), and what
-    passes from chunk to chunk decays as well (chunked-decay). The products are in the dtype of the
-    inputs.
+    So it is without decays (linear_attention-chunked). With them, M is
+    $D_{ij}=\prod_{l=j+1}^i\gamma_l$ (see `segsum`), and what passes from chunk to chunk decays as
+    well (linear_attention-chunked-decay). The products are in the dtype of the inputs.
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)` to `(b, h, n, e)`, for any n.
 
@@ -492,8 +496,9 @@ def delta_rule(
     $$\bigl(I+\operatorname{tril}(\operatorname{diag}(\beta)KK^\top,-1)\bigr)U
     =\operatorname{diag}(\beta)(V-KS)$$
 
-    U holds what is written in place of the values; with it, all is as in `chunked` (delta-ut). The
-    result is that of `recurrent` with `beta`.
+    U holds what is written in place of the values; with it, all is as in `chunked`
+    (linear_attention-delta-ut). The result is that of `recurrent` with `beta`
+    (linear_attention-delta).
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)`, `(b, h, n)` to `(b, h, n, e)`.
     Args, errors and the warning as for `recurrent` and `chunked`.
@@ -512,7 +517,7 @@ def recall_error(
 
     The error is $\lVert S^\top k_i-v_i\rVert^2$ after all pairs have been written once. Keys are
     independent and uniform on the unit sphere, values have length 1. Exact for any number of pairs
-    (hebb-error, delta-age, least-squares).
+    (linear_attention-hebb-error, linear_attention-delta-age, linear_attention-least-squares).
 
     Shape: `(pairs,)`; its mean is the error of a pair drawn at random.
 
