@@ -78,10 +78,8 @@ class Helper:
 
 def in_book(book: Book, source: Path) -> tuple[Helper, ...]:
     """Return the public helpers of all chapters whose pages hold equations, in the book's order."""
-    chapters = dict.fromkeys(equation.page.rpartition("/")[2] for equation in book.equations)
-    return tuple(
-        helper for name in chapters for helper in in_chapter(source, name, book.paths.root)
-    )
+    root = book.paths.root
+    return tuple(h for name in _chapters(book) for h in in_chapter(source, name, root))
 
 
 def in_chapter(source: Path, chapter: str, root: Path) -> list[Helper]:
@@ -96,7 +94,9 @@ def in_chapter(source: Path, chapter: str, root: Path) -> list[Helper]:
     helpers = []
     places: dict[str, Path] = {}
     for path, text, tree in parsed:
-        reader = _Reader(chapter, path.relative_to(root).as_posix(), text, aliases)
+        reader = _Reader(
+            source, chapter, path.relative_to(root).as_posix(), text.splitlines(), aliases
+        )
         for node in tree.body:
             for name in _defined(node):
                 if name in public and places.setdefault(name, path) != path:
@@ -177,9 +177,10 @@ def _literals(annotation: ast.expr, aliases: dict[str, frozenset[str]]) -> froze
 class _Reader:
     """Makes helpers of the definitions in one file."""
 
+    source: Path
     chapter: str
     path: str
-    text: str
+    lines: list[str]
     aliases: dict[str, frozenset[str]]
 
     def helpers(self, node: _Definition) -> Iterator[Helper]:
@@ -206,7 +207,7 @@ class _Reader:
         bound: bool,
     ) -> Helper:
         docstring = ast.get_docstring(node) or ""
-        computes, mentions = _cited(docstring)
+        computes, mentions = _cited(docstring, self.source)
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         parameters = self._parameters(arguments, bound) if arguments else None
         annotations = [a.annotation for a in _all_arguments(arguments) if a.annotation]
@@ -226,7 +227,14 @@ class _Reader:
         )
 
     def _segment(self, node: ast.expr | ast.arg) -> str:
-        return " ".join(ast.get_source_segment(self.text, node).split())
+        """Return an expression as it is written, on one line.
+
+        `ast.get_source_segment` splits the whole file each time; columns count bytes.
+        """
+        lines = [line.encode() for line in self.lines[node.lineno - 1 : node.end_lineno]]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return " ".join(b" ".join(lines).decode().split())
 
     def _parameters(self, arguments: ast.arguments, bound: bool) -> list[str]:
         """Return each parameter as it is written; `bound` leaves out ``self`` or ``cls``."""
@@ -253,18 +261,17 @@ class _Reader:
 
     def _code(self, node: _Definition, first: int) -> str:
         """Return the source of a definition without its docstring."""
-        lines = self.text.splitlines()
         body, end = node.body, node.end_lineno
         if ast.get_docstring(node) is None or len(body) == 1:
-            kept = lines[first - 1 : end]
+            kept = self.lines[first - 1 : end]
         else:
             # What follows is found by its line, so that no empty line is left in between; a
             # comment above the first statement stays.
             said = body[0]
-            after = lines[said.end_lineno : end]
+            after = self.lines[said.end_lineno : end]
             while not after[0].strip():
                 after = after[1:]
-            kept = lines[first - 1 : said.lineno - 1] + after
+            kept = self.lines[first - 1 : said.lineno - 1] + after
         return textwrap.dedent("\n".join(kept))
 
 
@@ -285,11 +292,16 @@ def _signature(name: str, parameters: list[str] | None, returns: str | None) -> 
     return "\n".join([f"{name}(", *(f"    {part}," for part in parameters), f"){end}"])
 
 
-def _cited(docstring: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the labels of what a docstring says is computed, and of what it says to see."""
+def _cited(docstring: str, source: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the labels of what a docstring says is computed, and of what it says to see.
+
+    Words in parentheses are labels if the first begins with the name of a module in `source`.
+    """
     computes, mentions = [], []
     for match in CITATION.finditer(docstring):
-        (mentions if match["see"] else computes).extend(re.split(r",\s+", match["labels"]))
+        labels = re.split(r",\s+", match["labels"])
+        if _files(source, labels[0].partition("-")[0]):
+            (mentions if match["see"] else computes).extend(labels)
     return tuple(dict.fromkeys(computes)), tuple(dict.fromkeys(mentions))
 
 
@@ -304,24 +316,30 @@ def computing(helpers: Iterable[Helper], label: str) -> list[Helper]:
 def calls(test: Test, helper: Helper, root: Path) -> bool:
     """Say whether a test uses a helper by its name, itself or in a definition of its file."""
     functions, modules = _imports(root / test.path, helper.chapter)
-    wanted = helper.owner or helper.name
-    nodes = [
-        node
-        for text in (test.source, *(source for _, source in test.helpers))
-        for node in ast.walk(ast.parse(text))
-    ]
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    names = {functions.get(node.id) for node in nodes if isinstance(node, ast.Name)}
-    names |= {
-        node.attr
-        for node in nodes
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules
-    }
+    names, attributes = _used(test)
+    used = {functions.get(name) for name in names}
+    used |= {attribute for module in modules for attribute in attributes.get(module, ())}
     if not helper.owner:
-        return wanted in names
-    # An instance may come from anywhere; that its class is imported must do.
-    known = wanted in names or wanted in functions.values() or bool(modules)
-    return known and helper.name.rpartition(".")[2] in attributes
+        return helper.name in used
+    # An instance may come from anywhere; what it is an instance of must be imported.
+    known = bool(modules) or helper.owner in functions.values()
+    return known and any(helper.name.rpartition(".")[2] in part for part in attributes.values())
+
+
+@cache
+def _used(test: Test) -> tuple[frozenset[str], dict[str, set[str]]]:
+    """Return the names in a test and its definitions, and the attributes of each object."""
+    names, attributes = set(), {}
+    for text in (test.source, *(source for _, source in test.helpers)):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Name):
+                names.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                # `iou.giou`, `derived.iou.giou`, or of what a call or another expression gives.
+                plain = isinstance(node.value, ast.Name | ast.Attribute)
+                owner = ast.unparse(node.value) if plain else ""
+                attributes.setdefault(owner, set()).add(node.attr)
+    return frozenset(names), attributes
 
 
 @cache
@@ -345,23 +363,33 @@ def _imports(path: Path, chapter: str) -> tuple[dict[str, str], frozenset[str]]:
 # What must hold -----------------------------------------------------------------------------------
 
 
-def problems(book: Book, helpers: Iterable[Helper], source: Path) -> Iterator[Problem]:
-    """Yield what is wrong between docstrings, equations and tests (see the top of this module)."""
+def problems(
+    book: Book, helpers: Iterable[Helper], source: Path, chapters: Iterable[str] = ()
+) -> Iterator[Problem]:
+    """Yield what is wrong between docstrings, equations and tests (see the top of this module).
+
+    Args:
+        helpers: of these chapters, or of all.
+        chapters: whose docstrings to look at, by default all.
+    """
     helpers = tuple(helpers)
-    yield from _citation_problems(book, source)
+    for chapter in chapters or _chapters(book):
+        yield from _citation_problems(book, source, chapter)
     yield from _untested(book, helpers)
     yield from _uncited(book, helpers)
 
 
-def _citation_problems(book: Book, source: Path) -> Iterator[Problem]:
+def _chapters(book: Book) -> list[str]:
+    return list(dict.fromkeys(equation.page.rpartition("/")[2] for equation in book.equations))
+
+
+def _citation_problems(book: Book, source: Path, chapter: str) -> Iterator[Problem]:
     labels = {equation.label for equation in book.equations}
-    chapters = dict.fromkeys(equation.page.rpartition("/")[2] for equation in book.equations)
-    for chapter in chapters:
-        for path in _files(source, chapter):
-            for line, docstring in _docstrings(path):
-                where = f"{path.relative_to(book.paths.root).as_posix()}:{line}"
-                for text in _wrong_citations(docstring, chapter, chapters, labels):
-                    yield Problem("citation", where, text)
+    for path in _files(source, chapter):
+        for line, docstring in _docstrings(path):
+            where = f"{path.relative_to(book.paths.root).as_posix()}:{line}"
+            for text in _wrong_citations(docstring, chapter, source, labels):
+                yield Problem("citation", where, text)
 
 
 def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
@@ -371,13 +399,15 @@ def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
             yield node.body[0].lineno, text
 
 
-def _wrong_citations(
-    docstring: str, chapter: str, chapters: Iterable[str], labels: set[str]
-) -> Iterator[str]:
-    for label in dict.fromkeys(label for part in _cited(docstring) for label in part):
-        if label.partition("-")[0] in chapters and label not in labels:
+def _wrong_citations(docstring: str, chapter: str, source: Path, labels: set[str]) -> Iterator[str]:
+    for label in dict.fromkeys(label for part in _cited(docstring, source) for label in part):
+        if label not in labels:
             yield f"cites `{label}`, but no page has an equation with that label"
-    rest = CITATION.sub(lambda m: m[0] if _short(m, chapters) else "", docstring)
+
+    def other(match: re.Match) -> str:
+        return "" if any(_cited(match[0], source)) else match[0]
+
+    rest = CITATION.sub(other, docstring)
     for word in dict.fromkeys(re.findall(rf"(?<![\w-]){_LABEL}(?![\w-])", rest)):
         if word in labels:
             yield f"cites `{word}` in a way of its own: write ({word}), or (see {word})"
@@ -385,11 +415,6 @@ def _wrong_citations(
         for word in re.split(r",\s+", match["words"]):
             if (label := f"{chapter}-{word}") in labels:
                 yield f"cites ({word}) without its chapter: write ({label})"
-
-
-def _short(citation: re.Match, chapters: Iterable[str]) -> bool:
-    """Say whether what stands in parentheses like labels begins with no chapter's name."""
-    return citation["labels"].partition("-")[0] not in chapters
 
 
 def _untested(book: Book, helpers: tuple[Helper, ...]) -> Iterator[Problem]:
