@@ -139,7 +139,7 @@ def test_helpers_with_their_place_signature_source_and_labels(root):
     assert area.source.splitlines()[2:] == ["    # Why this is so.", "    return sides.prod()"]
     assert (area.computes, area.mentions) == (("box-area",), ("box-area-range",))
     assert fit.computes == ("box-tight-fit", "box-area")
-    assert fit.choices == {"loose", "tight_fit"}
+    assert fit.choices == (("kind", ("loose", "tight_fit")),)
     assert (grid.signature, boxes.signature) == ("Grid(n: int)", "Grid.boxes(*more: int)")
     assert boxes.owner == "Grid"
 

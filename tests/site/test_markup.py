@@ -74,8 +74,9 @@ def test_no_two_elements_have_the_same_id(page_name, site):
 
 
 def test_a_source_stands_once_on_a_page(page_name, site):
-    sources = parsed(page_name).select(".verified pre")
-    assert len({source.text for source in sources}) == len(sources)
+    sources = parsed(page_name).select(".verified-sources pre")
+    assert len({source["id"] for source in sources}) == len(sources)
+    assert parsed(page_name).select(".verified pre") == []  # a mark loads what it opens
 
 
 def test_a_page_stays_small_enough_for_a_telephone(page_name, site):

@@ -71,7 +71,7 @@ class AddWays(SphinxPostTransform):
         chapter = page.rpartition("/")[2]
         links = []
         if _of(self.app, chapter):
-            links.append(link(self.app, page, page_name(chapter), "Helpers of this chapter"))
+            links.append(link(self.app, page, page_name(chapter), "Reference of its code"))
         links.append(link(self.app, page, markup.list_name(page), "Its verified equations"))
         title.parent.insert(title.parent.index(title) + 1, collected.ways(*links))
 
@@ -219,6 +219,9 @@ def _facts(
 ) -> Iterator[nodes.Node]:
     """Yield what is computed, how fast, and which tests of equations call it."""
     items: list[nodes.Node] = []
+    for argument, words in helper.choices:
+        items += [element("dt", "Choices of ", nodes.literal("", argument))]
+        items += [element("dd", ", ".join(words))]
     for term, labels in (("Computes", helper.computes), ("See also", helper.mentions)):
         if labels:
             inner = nodes.inline("", "", *_numbers(labels))

@@ -37,7 +37,7 @@ _LABEL = r"[a-z]\w*-[\w-]*\w"
 CITATION = re.compile(rf"\((?P<see>see\s+)?(?P<labels>{_LABEL}(?:,\s+{_LABEL})*)\)")
 # Any one word in parentheses, which may be a label that lacks its chapter.
 _PARENTHESIS = re.compile(r"\((?P<words>[a-z][\w-]*(?:,\s+[a-z][\w-]*)*)\)")
-_WIDTH = 74
+_WIDTH = 84  # what fits the box on a wide screen
 
 _Definition = ast.FunctionDef | ast.ClassDef
 
@@ -51,7 +51,7 @@ class Helper:
         source: the code without the docstring.
         computes: labels of the equations that it says it computes.
         mentions: labels of those that it says to see.
-        choices: the words that it takes as an argument, by its ``Literal`` annotations.
+        choices: for each argument with a ``Literal`` annotation its name, and the words that it takes.
     """
 
     chapter: str
@@ -64,7 +64,7 @@ class Helper:
     source: str
     computes: tuple[str, ...]
     mentions: tuple[str, ...]
-    choices: frozenset[str]
+    choices: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
     def where(self) -> str:
@@ -152,7 +152,7 @@ def _defined(node: ast.stmt) -> list[str]:
     return []
 
 
-def _aliases(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
+def _aliases(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the names that a module gives to ``Literal[…]``, with the words in it."""
     for node in tree.body:
         match node:
@@ -161,16 +161,16 @@ def _aliases(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
                     yield name, words
 
 
-def _literals(annotation: ast.expr, aliases: dict[str, frozenset[str]]) -> frozenset[str]:
-    words: set[str] = set()
+def _literals(annotation: ast.expr, aliases: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    words: list[str] = []
     for node in ast.walk(annotation):
         match node:
             case ast.Name(id=name):
-                words |= aliases.get(name, frozenset())
+                words += aliases.get(name, ())
             case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
                 constants = [n.value for n in ast.walk(choices) if isinstance(n, ast.Constant)]
-                words |= {word for word in constants if isinstance(word, str)}
-    return frozenset(words)
+                words += [word for word in constants if isinstance(word, str)]
+    return tuple(dict.fromkeys(words))
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _Reader:
     chapter: str
     path: str
     lines: list[str]
-    aliases: dict[str, frozenset[str]]
+    aliases: dict[str, tuple[str, ...]]
 
     def helpers(self, node: _Definition) -> Iterator[Helper]:
         """Yield what a definition offers: a function, or a class and then its public methods."""
@@ -210,8 +210,8 @@ class _Reader:
         computes, mentions = _cited(docstring, self.source)
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         parameters = self._parameters(arguments, bound) if arguments else None
-        annotations = [a.annotation for a in _all_arguments(arguments) if a.annotation]
-        words = [_literals(annotation, self.aliases) for annotation in annotations]
+        annotated = [part for part in _all_arguments(arguments) if part.annotation]
+        choices = [(part.arg, _literals(part.annotation, self.aliases)) for part in annotated]
         return Helper(
             self.chapter,
             name,
@@ -223,7 +223,7 @@ class _Reader:
             self._code(node, first),
             computes,
             mentions,
-            frozenset().union(*words),
+            tuple(pair for pair in choices if pair[1]),
         )
 
     def _segment(self, node: ast.expr | ast.arg) -> str:
@@ -435,7 +435,11 @@ def _uncited(book: Book, helpers: tuple[Helper, ...]) -> Iterator[Problem]:
         chapter, _, words = equation.label.partition("-")
         own = [helper for helper in helpers if helper.chapter == chapter]
         named = [helper for helper in own if _begins(helper.name, words)]
-        offering = [helper for helper in own if any(_begins(c, words) for c in helper.choices)]
+        offering = [
+            helper
+            for helper in own
+            if any(_begins(word, words) for _, offered in helper.choices for word in offered)
+        ]
         silent = [helper for helper in named if equation.label not in helper.computes]
         if not named and not computing(offering, equation.label):
             silent = offering[:1]

@@ -275,7 +275,7 @@ def _reference_link(app: Sphinx, name: str, page: str) -> Iterator[nodes.Node]:
     chapter = PurePosixPath(page).name
     owned = [helper for helper in app.verified_helpers if helper.chapter == chapter]
     if owned and (place := _reference(app, owned[0])):
-        yield link(app, name, place[0], "Its helpers")
+        yield link(app, name, place[0], "Reference of its code")
 
 
 def _section(title: str, *children: nodes.Node) -> nodes.section:

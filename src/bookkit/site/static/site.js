@@ -138,16 +138,18 @@
   on("details.verified", "toggle", async ({ currentTarget: mark }) => {
     const { panels: address, label } = mark.dataset;
     if (!mark.open || !label) return;
-    delete mark.dataset.label; // once
+    delete mark.dataset.label; // once is enough
     const place = mark.querySelector(".verified-tests");
     place.setAttribute("aria-busy", "true");
     if (!panels.has(address)) panels.set(address, load(address));
     try {
       const { parts, sources } = await panels.get(address);
       fill(place, parts[label], sources);
-    } finally {
-      place.removeAttribute("aria-busy"); // without the script, the link to the list stays
+    } catch {
+      panels.delete(address); // the link to the list stays; opened again, the mark tries again
+      mark.dataset.label = label;
     }
+    place.removeAttribute("aria-busy");
   });
 
   // Mark the section being read.
