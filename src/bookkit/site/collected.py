@@ -40,7 +40,9 @@ def setup(app: Sphinx) -> None:
     app.add_node(html_element, override=True, html=(visit_element, depart_element))
 
 
-def element(tag: str, *children: nodes.Node | str, cls: str = "", **attributes: str | list[str] | None):
+def element(
+    tag: str, *children: nodes.Node | str, cls: str = "", **attributes: str | list[str] | None
+):
     """Return an HTML element of these children."""
     made = html_element(tag=tag, attributes=attributes, classes=cls.split())
     made += [nodes.Text(child) if isinstance(child, str) else child for child in children]
@@ -85,6 +87,9 @@ def page(app: Sphinx, name: str, title: str, said: str, body: Iterable[nodes.Nod
     builder.current_docname, builder.secnumbers, builder.fignumbers = name, {}, {}
     rendered = builder.render_partial(section)["fragment"]
     builder.index_page(name, document, title)
+    # The search index and the inventory hold what stands here. What is added while pages are written
+    # isn't kept for the next build: what was read has been stored before.
+    app.env.all_docs[name], app.env.titles[name] = 0, nodes.title("", title)
     names(app).add(name)
     parts = [part for part in section.children if isinstance(part, nodes.section)]
     context = {
