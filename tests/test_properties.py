@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -171,7 +171,7 @@ UNKNOWN = {"kind": [wrong(kind="area"), wrong(kind=None)]}
 @st.composite
 def losses(draw):
     arguments = draw(box_pairs(("pred", "target")))
-    kinds = st.sampled_from(iou._KINDS + iou._RELATIVES)
+    kinds = st.sampled_from(get_args(iou.losses.Kind) + get_args(iou.losses.Relative))
     return arguments | {
         "kind": draw(kinds),
         "detach_enclosing": draw(st.booleans()),

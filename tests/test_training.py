@@ -492,7 +492,7 @@ def test_a_loss_of_several_numbers_is_refused():
         ({"optimizer": "lion"}, "optimizer: expected one of adam, adamw, sgd; got 'lion'"),
         ({"schedule": "linear"}, "schedule: expected one of .*onecycle; got 'linear'"),
         ({"precision": "fp16"}, "precision: expected one of fp32, bf16; got 'fp16'"),
-        ({"clip": 0}, "clip: expected a number above 0 or None, got 0"),
+        ({"clip": 0}, "clip: expected a number above 0, got 0"),
         ({"clip": math.nan}, "clip: "),
         ({"ema": 0.99}, r"ema: expected None or what moving_average\(model\) returns"),
         ({"save_every": 0}, "save_every: expected an integer of at least 1, got 0"),

@@ -8,8 +8,8 @@ from support import ROOT
 
 from bookkit.verified import checks, equations, helpers, marks
 from bookkit.verified.__main__ import main
+from bookkit.verified.chapters import chapters
 
-CHAPTERS = ROOT / "chapters"
 TOC = "format: jb-book\nroot: chapters/box\n"
 PAGE = """
 # Boxes
@@ -38,6 +38,11 @@ def area(sides: Real[Tensor, "*#n 2"], /, unit=1, *, long: bool = False, **rest)
 
     # Why this is so.
     return sides.prod()
+
+
+def _area(sides):
+    """The formula."""
+    return 2 * sides
 
 
 def fit(kind: Kind | None = None):
@@ -136,7 +141,10 @@ def test_helpers_with_their_place_signature_source_and_labels(root):
             **rest,
         ) -> Float[Tensor, ""]""")
     assert area.source.splitlines()[0] == "@checked"
-    assert area.source.splitlines()[2:] == ["    # Why this is so.", "    return sides.prod()"]
+    assert area.source.splitlines()[2:] == [
+        *("    # Why this is so.", "    return sides.prod()", "", ""),
+        *("def _area(sides):", "    return 2 * sides"),  # the formula of its name
+    ]
     assert (area.computes, area.mentions) == (("box-area",), ("box-area-range",))
     assert fit.computes == ("box-tight-fit", "box-area")
     assert fit.choices == (("kind", ("loose", "tight_fit")),)
@@ -248,7 +256,9 @@ def book() -> checks.Book:
     return checks.Book(checks.Paths.below(ROOT), found, tuple(tests), {}, {}, ())
 
 
-@pytest.mark.parametrize("chapter", [path.stem for path in sorted(CHAPTERS.glob("*.ipynb"))])
+@pytest.mark.parametrize(
+    "chapter", [pytest.param(name, marks=pytest.mark.chapter(name)) for name in chapters()]
+)
 def test_each_cited_label_exists_and_each_computed_one_is_cited(book, chapter):
     source = ROOT / "src" / "derived"
     known = helpers.in_chapter(source, chapter, ROOT)

@@ -23,7 +23,7 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Helper:
 
     Args:
         name: `giou`, or with its class, `Schedule.shifted`.
-        source: the code without the docstring.
+        source: the code without the docstring, and that of the private function of its name below.
         computes: labels of the equations that it says it computes.
         mentions: labels of those that it says to see.
         choices: for each argument with a ``Literal`` annotation its name, and the words that it takes.
@@ -97,24 +97,33 @@ def in_chapter(source: Path, chapter: str, root: Path) -> list[Helper]:
         reader = _Reader(
             source, chapter, path.relative_to(root).as_posix(), text.splitlines(), aliases
         )
+        functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
         for node in tree.body:
             for name in _defined(node):
                 if name in public and places.setdefault(name, path) != path:
                     raise ValueError(f"{path}: `{name}` is defined in {places[name]}, too")
             if isinstance(node, _Definition) and node.name in public:
-                helpers += reader.helpers(node)
+                helpers += reader.helpers(node, functions.get(f"_{node.name}"))
     if missing := [name for name in public if name not in places]:
         raise ValueError(f"{parsed[0][0]}: __all__ names what is not defined: {', '.join(missing)}")
     return helpers
 
 
 def _files(source: Path, chapter: str) -> list[Path]:
-    """Return the files of a chapter's module or package, first the one whose names it exports."""
+    """Return the files of a chapter's module or package, first the one whose names it exports.
+
+    The rooms of a package come in the order in which its docstring lists them.
+    """
     module, package = source / f"{chapter}.py", source / chapter
     if module.is_file():
         return [module]
     head = package / "__init__.py"
-    return [head, *sorted(set(package.rglob("*.py")) - {head})] if head.is_file() else []
+    if not head.is_file():
+        return []
+    rooms = re.findall(r"^(\w+)\.py\b", ast.get_docstring(_parsed(head)[1]) or "", re.MULTILINE)
+    order = {f"{room}.py": place for place, room in enumerate(rooms)}
+    others = sorted(set(package.rglob("*.py")) - {head})
+    return [head, *sorted(others, key=lambda path: order.get(path.name, len(order)))]
 
 
 def _parsed(path: Path) -> tuple[str, ast.Module]:
@@ -183,10 +192,18 @@ class _Reader:
     lines: list[str]
     aliases: dict[str, tuple[str, ...]]
 
-    def helpers(self, node: _Definition) -> Iterator[Helper]:
-        """Yield what a definition offers: a function, or a class and then its public methods."""
+    def helpers(self, node: _Definition, formula: ast.FunctionDef | None) -> Iterator[Helper]:
+        """Yield what a definition offers: a function, or a class and then its public methods.
+
+        `formula` is the private function of its name, which holds the formula where the public one
+        only prepares its arguments.
+        """
         if isinstance(node, ast.FunctionDef):
-            yield self._helper(node, node.name, node.args, node.returns, bound=False)
+            helper = self._helper(node, node.name, node.args, node.returns, bound=False)
+            if formula:
+                code = f"{helper.source}\n\n\n{self._code(formula)}"
+                helper = replace(helper, source=code)
+            yield helper
             return
         methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
         makers = [method for method in methods if method.name == "__init__"]
@@ -208,7 +225,6 @@ class _Reader:
     ) -> Helper:
         docstring = ast.get_docstring(node) or ""
         computes, mentions = _cited(docstring, self.source)
-        first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         parameters = self._parameters(arguments, bound) if arguments else None
         annotated = [part for part in _all_arguments(arguments) if part.annotation]
         choices = [(part.arg, _literals(part.annotation, self.aliases)) for part in annotated]
@@ -216,11 +232,11 @@ class _Reader:
             self.chapter,
             name,
             self.path,
-            first,
+            _first(node),
             node.end_lineno,
             _signature(name, parameters, returns and self._segment(returns)),
             docstring,
-            self._code(node, first),
+            self._code(node),
             computes,
             mentions,
             tuple(pair for pair in choices if pair[1]),
@@ -259,9 +275,9 @@ class _Reader:
         equals = " = " if argument.annotation else "="
         return f"{self._segment(argument)}{equals}{self._segment(default)}"
 
-    def _code(self, node: _Definition, first: int) -> str:
+    def _code(self, node: _Definition) -> str:
         """Return the source of a definition without its docstring."""
-        body, end = node.body, node.end_lineno
+        first, body, end = _first(node), node.body, node.end_lineno
         if ast.get_docstring(node) is None or len(body) == 1:
             kept = self.lines[first - 1 : end]
         else:
@@ -273,6 +289,10 @@ class _Reader:
                 after = after[1:]
             kept = self.lines[first - 1 : said.lineno - 1] + after
         return textwrap.dedent("\n".join(kept))
+
+
+def _first(node: _Definition) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def _all_arguments(arguments: ast.arguments | None) -> list[ast.arg]:

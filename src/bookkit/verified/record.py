@@ -23,6 +23,7 @@ __all__ = [
     "code_digest",
     "file_digest",
     "merged",
+    "module_files",
     "outcomes",
     "read",
     "write",
@@ -87,12 +88,18 @@ def file_digest(*paths: Path) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
+def module_files(root: Path, chapter: str) -> list[Path]:
+    """Return the file of a chapter's module, or all files of its package."""
+    package = root / "src" / "derived" / chapter
+    if (package / "__init__.py").is_file():
+        return sorted(package.rglob("*.py"))
+    return [package.with_suffix(".py")]
+
+
 def chapter_digest(root: Path, chapter: str) -> str:
     """Hash a chapter's module and its tests, on which a result of the mutants depends."""
     tests = root / "tests" / "chapters" / chapter
-    return file_digest(
-        root / "src" / "derived" / f"{chapter}.py", *sorted(tests.glob(f"test_{chapter}*.py"))
-    )
+    return file_digest(*module_files(root, chapter), *sorted(tests.glob(f"test_{chapter}*.py")))
 
 
 def code_digest(path: Path, root: Path) -> str:

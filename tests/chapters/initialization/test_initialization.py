@@ -1326,7 +1326,7 @@ def sweep(data=(W, CLASSES), widths=(4,), rates=(0.1,), **options):
         (lambda: trunc_normal_(W, 1, -2), "a: expected a number above 0, got -2"),
         (
             lambda: trunc_normal_(W.int(), 1),
-            "w: expected a floating point dtype, got torch.int32",
+            "w: expected floats, got torch.int32",
         ),
         (lambda: trunc_normal_([1.0], 1), "w: expected a torch.Tensor, got a list"),
         (
@@ -1432,7 +1432,7 @@ def sweep(data=(W, CLASSES), widths=(4,), rates=(0.1,), **options):
         ),
         (
             lambda: softmax_jacobian_norm(torch.tensor([1, 0])),
-            "p: expected a floating point dtype, got torch.int64",
+            "p: expected floats, got torch.int64",
         ),
         (
             lambda: softmax_jacobian_norm(torch.tensor([0.5, 0.4])),

@@ -20,6 +20,7 @@ from torch.autograd import grad, gradcheck
 
 import derived
 from derived.iou import (
+    _pairs,
     area,
     box_loss,
     ciou,
@@ -1129,9 +1130,9 @@ def test_with_a_gradient_the_overlap_has_the_same_bits(dtype, rows):
         return torch.minimum(a2, b2) - torch.maximum(a1, b1)
 
     leaves = [end.clone().requires_grad_() for end in (a1, a2, b1, b2)]
-    assert torch.equal(derived.iou._overlap(*leaves), plain(a1, a2, b1, b2))
-    assert torch.equal(derived.iou._overlap(a1, a2, b1, b2), plain(a1, a2, b1, b2))
-    own, expected = (grad(f(*leaves).sum(), leaves) for f in (derived.iou._overlap, plain))
+    assert torch.equal(_pairs._overlap(*leaves), plain(a1, a2, b1, b2))
+    assert torch.equal(_pairs._overlap(a1, a2, b1, b2), plain(a1, a2, b1, b2))
+    own, expected = (grad(f(*leaves).sum(), leaves) for f in (_pairs._overlap, plain))
     assert all(map(torch.equal, own, expected))
 
 
@@ -1295,28 +1296,28 @@ def test_wrong_boxes_are_shown(call, message):
         ),
         (
             lambda: box_loss(A, B, "alpha_iou", alpha=0.5),
-            "alpha: expected a number of at least 1, below which the slope at J = 0 is infinite, "
+            "alpha: expected a finite number of at least 1, below which the slope at J = 0 is infinite, "
             + "got 0.5",
         ),
         (
             lambda: box_loss(A, B, "focal_eiou", gamma=-1),
-            "gamma: expected a number of at least 0, got -1",
+            "gamma: expected a finite number of at least 0, got -1",
         ),
         (
             lambda: box_loss(A, B, "focal_eiou", gamma=True),
-            "gamma: expected a number of at least 0, got True",
+            "gamma: expected a finite number of at least 0, got True",
         ),
         (
             lambda: box_loss(A, B, "focal_eiou", gamma=INF),
-            "gamma: expected a number of at least 0, got inf",
+            "gamma: expected a finite number of at least 0, got inf",
         ),
         (
             lambda: box_loss(A, B, "inner_iou", ratio=0.0),
-            "ratio: expected a number of at least 0.01, got 0.0",
+            "ratio: expected a finite number of at least 0.01, got 0.0",
         ),
         (
             lambda: box_loss(A, B, "inner_iou", ratio="1"),
-            "ratio: expected a number of at least 0.01, got '1'",
+            "ratio: expected a finite number of at least 0.01, got '1'",
         ),
         (
             lambda: box_loss(A, B, "mpdiou"),

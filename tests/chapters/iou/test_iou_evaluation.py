@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.autograd import grad, gradcheck
 
-import derived
 from derived.iou import (
     average_precision,
     coco_map,
@@ -26,6 +25,7 @@ from derived.iou import (
     kld,
     nms,
     pairwise,
+    rotated,
     rotated_corners,
     rotated_iou,
 )
@@ -75,11 +75,11 @@ def test_the_shoelace_formula_on_polygons_whose_area_is_known():
     x, y = corner.unbind(-1)
     signed = (x * y.roll(-1, -1) - x.roll(-1, -1) * y).sum(-1)
     torch.testing.assert_close(signed.abs() / 2, box[:, 2] * box[:, 3])
-    torch.testing.assert_close(derived.iou._shoelace(x, y), box[:, 2] * box[:, 3])
+    torch.testing.assert_close(rotated._shoelace(x, y), box[:, 2] * box[:, 3])
     sides = [(corner[:, i] - corner[:, j]).norm(dim=-1) for i, j in ((0, 1), (1, 2), (2, 0))]
     s = sum(sides) / 2
     heron = (s * (s - sides[0]) * (s - sides[1]) * (s - sides[2])).sqrt()
-    torch.testing.assert_close(derived.iou._shoelace(x[:, :3], y[:, :3]), heron)
+    torch.testing.assert_close(rotated._shoelace(x[:, :3], y[:, :3]), heron)
 
 
 @pytest.mark.verifies("iou-rotated-square", by="exact")
@@ -169,19 +169,19 @@ def test_the_shoelace_formula_loses_nothing_far_from_the_origin():
     triangle = turned((0, 0), (4, 0), (0, 3), dtype=torch.float32)
     for shift in ((2**22, 0), (0, 2**22), (-(2**22), 2**22)):
         x, y = (triangle + torch.tensor(shift)).unbind(-1)
-        assert derived.iou._shoelace(x, y) == 6
+        assert rotated._shoelace(x, y) == 6
 
 
 def test_a_polygon_that_crosses_a_line_six_times_is_cut_without_an_error():
     """No box gives one, but rounding might; what doesn't fit is left out."""
     x, y = turned((0, 0), (2, 0), (0, 1), (2, 1), (0, 2), (2, 2)).unbind(-1)
-    x, y = derived.iou._cut(x, y, turned((1,))[0])
+    x, y = rotated._cut(x, y, turned((1,))[0])
     assert x.shape == y.shape == (8,) and x.max() <= 1
 
 
 def test_a_length_has_no_gradient_at_the_origin_only():
     x, y = turned((0, 3, 0, 3), (0, 0, 4, 4)).requires_grad_().unbind()
-    length = derived.iou._hypot(x, y)
+    length = rotated._hypot(x, y)
     assert length.tolist() == [0, 3, 4, 5]
     along_x, along_y = grad(length.sum(), (x, y))
     assert along_x.tolist() == pytest.approx([0, 1, 0, 0.6])
@@ -439,7 +439,7 @@ def test_kept_boxes_overlap_little_and_dropped_ones_have_a_reason(boxes, thresho
 @pytest.mark.parametrize("block", [1, 7, 512])
 @pytest.mark.parametrize("ties", [False, True])
 def test_suppression_in_blocks_keeps_the_same_boxes(block, ties, monkeypatch):
-    monkeypatch.setattr("derived.iou._NMS_BLOCK", block)
+    monkeypatch.setattr("derived.iou.evaluation._NMS_BLOCK", block)
     generator = torch.Generator().manual_seed(33)
     low = torch.randint(0, 8, (60, 2), generator=generator)
     boxes = torch.cat([low, low + torch.randint(1, 8, (60, 2), generator=generator)], 1).double()
@@ -634,7 +634,7 @@ def assert_agrees(detections, targets):
 
 
 def test_the_evaluation_in_several_blocks(monkeypatch):
-    monkeypatch.setattr("derived.iou._MATCH_BLOCK", 4)
+    monkeypatch.setattr("derived.iou.evaluation._MATCH_BLOCK", 4)
     assert_agrees(*random_images(8, crowd=0.2))
 
 

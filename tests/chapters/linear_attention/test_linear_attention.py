@@ -1265,10 +1265,10 @@ ERRORS = [
     (lambda: recall_error(0, 4), r"^pairs: expected an integer of at least 1, got 0"),
     (lambda: recall_error(4, 0), r"^dim: expected an integer of at least 1, got 0"),
     (lambda: recall_error(4, 4, "ridge"), r"^rule: expected one of hebb, delta, least_squares"),
-    (lambda: recall_error(4, 4, decay=1.1), r"^decay: expected a number between 0 and 1, got 1\.1"),
+    (lambda: recall_error(4, 4, decay=1.1), r"^decay: expected a number from 0 to 1, got 1\.1"),
     (
         lambda: recall_error(4, 4, decay=-0.1),
-        r"^decay: expected a number between 0 and 1, got -0\.1",
+        r"^decay: expected a number from 0 to 1, got -0\.1",
     ),
     (lambda: recall_error(4, 4, beta=math.nan), r"^beta: expected a finite number, got nan"),
 ]
