@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measured import RESULT
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -40,16 +41,6 @@ BENCH = '''"""How fast is `derived.box`, beside loops?
 One thread. Writes benchmarks/results/box.json.
 """
 '''
-RESULT = {
-    "date": "2026-01-02",
-    "versions": {"torch": "9.9"},
-    "machine": "abacus",
-    "rounds": 9,
-    "results": {
-        "add": {"ms": {"others": 4.0, "derived": 2.0}, "times_faster": 2.0, "quartiles": [1.5, 3]},
-        "take": {"ms": {"others": 1.0, "derived": 2.0}, "times_faster": 0.5, "quartiles": [0.4, 2]},
-    },
-}
 NOTEBOOK = {
     "cells": [
         {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_reports import RESULT
+from measured import RESULT
 
 from bookkit.site.reports import benchmarks, verification
 from bookkit.stored import files as stored

@@ -205,7 +205,7 @@ class AnywhereKernel(RunningKernel):
     def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: int = 60) -> None:
         self.folder = TemporaryDirectory()
         super().__init__(kernel_name, cwd=self.folder.name, startup_timeout=startup_timeout)
-        code = "__import__('bookkit.notebooks.isolate').isolation.install()"
+        code = "__import__('bookkit.notebooks.isolate', fromlist=['install']).install()"
         said = self.kc.execute(code, silent=True, reply=True, timeout=startup_timeout)["content"]
         if said["status"] != "ok":
             raise RuntimeError(f"the kernel keeps its network: {said['evalue']}")

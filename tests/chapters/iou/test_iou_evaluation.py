@@ -1,7 +1,5 @@
 """Rotated boxes, suppression and average precision: the second half of the chapter on IoU."""
 
-import contextlib
-import io
 import math
 
 import numpy as np
@@ -12,8 +10,7 @@ import shapely.affinity
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from iou_peers import by_pycocotools, kept_by_definition
 from torch.autograd import grad, gradcheck
 
 from derived.iou import (
@@ -246,7 +243,7 @@ def test_identical_rotated_boxes_have_iou_one_and_no_gradient():
 def test_the_gradient_of_rotated_boxes_by_finite_differences():
     a, b = (random_turned(12, seed, extent=1).requires_grad_() for seed in (6, 7))
     for function in (rotated_iou, gwd, kld):
-        assert gradcheck(function, (a, b))
+        assert gradcheck(function, (a, b), fast_mode=True)
 
 
 def test_rotated_boxes_broadcast_and_may_be_none():
@@ -385,20 +382,6 @@ def scores_for(boxes, seed, *, ties):
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(boxes), generator=generator).double()
     return order // 3 if ties else order
-
-
-def kept_by_definition(boxes, scores, threshold, similarity):
-    """The printed rule, decided one box after the other by recursion."""
-
-    def higher(j, i):
-        return scores[j] > scores[i] or (scores[j] == scores[i] and j < i)
-
-    def kept(i):
-        rivals = [j for j in range(len(boxes)) if higher(j, i) and kept(j)]
-        return all(similarity(boxes[i], boxes[j]).item() <= threshold for j in rivals)
-
-    survivors = [i for i in range(len(boxes)) if kept(i)]
-    return sorted(survivors, key=lambda i: (-scores[i].item(), i))
 
 
 @pytest.mark.verifies("iou-nms", by="enumeration")
@@ -585,32 +568,6 @@ def random_images(seed, *, images=15, classes=3, most=12, crowd=0.1, ties=True):
             {"boxes": found_boxes, "scores": torch.tensor(scores), "labels": torch.tensor(labels)}
         )
     return detections, targets
-
-
-def by_pycocotools(detections, targets, classes=9):
-    def rows(images, **columns):
-        for i, image in enumerate(images):
-            x1, y1, x2, y2 = image["boxes"].T.tolist() if len(image["boxes"]) else [[]] * 4
-            for n in range(len(image["boxes"])):
-                own = {name: image[key][n].item() for name, key in columns.items()}
-                box = [x1[n], y1[n], x2[n] - x1[n], y2[n] - y1[n]]
-                yield {"image_id": i, "bbox": box, **own}
-
-    truth = COCO()
-    annotations = list(rows(targets, category_id="labels", area="area", iscrowd="crowd"))
-    truth.dataset = {
-        "images": [{"id": i} for i in range(len(targets))],
-        "categories": [{"id": c} for c in range(classes)],
-        "annotations": [{**row, "id": n} for n, row in enumerate(annotations, 1)],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        found = truth.loadRes(list(rows(detections, category_id="labels", score="scores")))
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return [math.nan if value == -1 else value for value in evaluation.stats]
 
 
 @pytest.mark.verifies("iou-coco-ap", by="peer")
