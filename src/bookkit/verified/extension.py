@@ -8,6 +8,7 @@ the chapter's equations, ``verified/CHAPTER.html``, holds the same sources for w
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", _collect)
     app.connect("env-updated", _prove)
     app.connect("html-collect-pages", _collect_pages)
+    app.connect("build-finished", _remind)
     return {
         "version": "1",
         "env_version": 1,
@@ -123,11 +125,20 @@ def _prove(app: Sphinx, env: BuildEnvironment) -> list[str]:
         _warn(problem)
     for problem in helpers.problems(book, known, source):
         _warn(problem)
-    state = _digest(book.equations, book.tests, book.outcomes, known)
+    found = (book.equations, book.tests, book.outcomes, book.earlier, sorted(book.changed_latex))
+    state = hashlib.sha256(repr((found, known)).encode()).hexdigest()
     if state == getattr(env, "verified_state", None):
         return []
     env.verified_state = state
     return sorted((_seen(env).keys() | _lists(env)) & env.found_docs)
+
+
+def _remind(app: Sphinx, exception: Exception | None) -> None:
+    """Say how many marks rest on a record that no longer holds; a build is fine with it."""
+    if exception is None and (behind := len(checks.unrecorded(app.verified_book))):
+        marks = "1 mark has" if behind == 1 else f"{behind} marks have"
+        # Not Sphinx's log, which a quiet build does not show below a warning.
+        print(f"{marks} an old record, or none: `make test`, then `make record`", file=sys.stderr)
 
 
 def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
@@ -137,10 +148,6 @@ def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
     return checks.read_book(
         paths, {n: file for n, file in files.items() if file.suffix in SUFFIXES}
     )
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _reading_order(env: BuildEnvironment) -> list[str]:

@@ -14,7 +14,7 @@ from sphinx.writers.html5 import HTML5Translator
 from bookkit.site import collected
 from bookkit.site.collected import element, link
 from bookkit.site.pages import without_plain_tokens
-from bookkit.verified.checks import Book, Verdict, described, verdict
+from bookkit.verified.checks import Book, Verdict, told, verdict
 from bookkit.verified.equations import Equation
 from bookkit.verified.helpers import Helper, computing
 from bookkit.verified.marks import METHODS, Test
@@ -37,11 +37,13 @@ __all__ = [
 ]
 
 # A sign for each status, and what the list's summary calls so many equations of it.
-_SIGNS = {"passed": "✓", "conjecture": "?", "failed": "✗", "open": "○", "untested": "○"}
+_SIGNS = {"passed": "✓", "conjecture": "?", "failed": "✗"}
+_SIGNS |= dict.fromkeys(("changed", "open", "untested"), "○")
 _TOTALS = {
     "passed": "verified",
     "conjecture": "conjectured and checked by search",
     "failed": "with a test that fails",
+    "changed": "with tests that passed before a change",
     "open": "with tests that have not passed here",
     "untested": "without a test",
 }
@@ -176,7 +178,7 @@ def _panel(sources: _Sources, book: Book, test: Test, label: str) -> str:
         for name, source in test.helpers
     )
     return (
-        f'<div class="verified-test"><p>{_outcome(book, test)} '
+        f'<div class="verified-test"><p>{_outcome(book, test, label)} '
         f"<code>{escape(test.path)}</code>, {_lines(test)} · {escape(ways)}</p>"
         f"{sources.slot(test.name, test.source)}{helpers}</div>"
     )
@@ -186,10 +188,11 @@ def _lines(part: Test | Helper) -> str:
     return f"lines {part.first}–{part.last}" if part.last > part.first else f"line {part.first}"
 
 
-def _outcome(book: Book, test: Test) -> str:
-    outcomes = book.outcomes[test]
+def _outcome(book: Book, test: Test, label: str) -> str:
+    outcomes = book.known(test, label)
     worst = max(outcomes, key=OUTCOMES.index) if outcomes else "none"
-    return f'<span class="verified-outcome" data-outcome="{worst}">{described(outcomes)}</span>'
+    said = escape(told(book, test, label))
+    return f'<span class="verified-outcome" data-outcome="{worst}">{said}</span>'
 
 
 # The lists ----------------------------------------------------------------------------------------
@@ -264,7 +267,7 @@ def listing(app: Sphinx, page: str) -> collected.Page:
         ),
         _totals(equations, book),
         _section("Equations", _list(app, page, name, equations)),
-        _section("Tests", *_test_sources(book, tests)),
+        _section("Tests", *_test_sources(tests)),
     ]
     title = f"Verified equations: {app.env.titles[page].astext()}"
     said = f"The {len(equations)} equations of the chapter, each with the tests that verify it."
@@ -298,7 +301,7 @@ def _row(app: Sphinx, name: str, equation: Equation) -> nodes.Node:
     latex = equation.latex
     math = nodes.math_block(latex, latex, nowrap=False, number=None, label=None)
     items = [_code_item(app, name, h) for h in computing(app.verified_helpers, equation.label)]
-    items += [_test_item(book, test) for test in book.tests_of(equation.label)]
+    items += [_test_item(book, test, equation.label) for test in book.tests_of(equation.label)]
     number = nodes.inline("", "", equation_link(equation.label))
     return element(
         "tr",
@@ -324,10 +327,10 @@ def _code_item(app: Sphinx, name: str, helper: Helper) -> nodes.Node:
     return element("li", "computed by ", nodes.inline("", "", shown), f" {helper.where}")
 
 
-def _test_item(book: Book, test: Test) -> nodes.Node:
+def _test_item(book: Book, test: Test, label: str) -> nodes.Node:
     summary = f" {test.summary}" if test.summary else ""
     target = nodes.reference("", "", nodes.literal("", test.name), refuri=f"#{test_name(test)}")
-    said = f" {test.where} · {described(book.outcomes[test])}.{summary}"
+    said = f" {test.where} · {told(book, test, label)}.{summary}"
     return element("li", nodes.inline("", "", target), said)
 
 
@@ -344,7 +347,7 @@ def visit_source(translator: HTML5Translator, node: verified_source) -> None:
     raise nodes.SkipNode
 
 
-def _test_sources(book: Book, tests: Iterable[Test]) -> Iterator[nodes.Node]:
+def _test_sources(tests: Iterable[Test]) -> Iterator[nodes.Node]:
     """Yield a folded source for each test, then for each definition that tests use."""
     shared: dict[tuple[str, str], str] = {}
     items = []
@@ -357,7 +360,7 @@ def _test_sources(book: Book, tests: Iterable[Test]) -> Iterator[nodes.Node]:
             for name, place in used.items()
         ]
         uses = [element("p", "uses ", *_listed(below))] if below else []
-        said = f" {test.path}, {_lines(test)} · {described(book.outcomes[test])}"
+        said = f" {test.path}, {_lines(test)}"
         items.append(_folded(test.name, said, test_name(test), test.source, *uses))
     yield element("ul", *items, cls="verified-sources")
     if shared:
