@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from bookkit import ROOT
-from bookkit.verified.record import module_files
+from bookkit.verified.dependencies import module_files
 
 DERIVED = ROOT / "src" / "derived"
 CHAPTERS = [

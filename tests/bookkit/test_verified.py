@@ -15,7 +15,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from bookkit.verified import checks, equations, marks, record
 from bookkit.verified.__main__ import main
-from bookkit.verified.dependencies import dependencies
+from bookkit.verified.dependencies import dependencies, module_files
 
 pytest_plugins = ["pytester"]
 
@@ -745,8 +745,8 @@ def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):
     own.write_text("")
     names = [f"src/derived/iou/{name}.py" for name in ("__init__", "_losses", "_rotated")]
     assert list(dependencies(own, tmp_path)) == [*names, "tests/chapters/iou/test_y.py"]
-    assert record.module_files(tmp_path, "iou") == [tmp_path / name for name in names]
-    assert record.module_files(tmp_path, "pose") == [tmp_path / "src/derived/pose.py"]
+    assert module_files(tmp_path, "iou") == [tmp_path / name for name in names]
+    assert module_files(tmp_path, "pose") == [tmp_path / "src/derived/pose.py"]
 
 
 def test_a_notebook_depends_on_its_recordings_and_not_on_other_chapters(tmp_path):

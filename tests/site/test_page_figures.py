@@ -8,7 +8,7 @@ import json
 
 import pytest
 from support import ROOT, gathered
-from visits import wait_for_frames
+from visits import on, wait_for_frames
 
 from derived.explorables import EXPLORABLES
 
@@ -53,8 +53,9 @@ def has_figures(page_name: str) -> bool:
     return text.is_file() and "```{explorable}" in text.read_text("utf-8")
 
 
-def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
-    page = open_page(f"{base}/{page_name}", viewport={"width": 1280, "height": 900})
+@on("wide, tried", "disk, tried")
+def test_figures_react_and_show_pythons_numbers(page_name, visit):
+    page = visit.page
     places = page.locator("[data-explorable]").all()
     assert bool(places) == has_figures(page_name)
     for place in places:

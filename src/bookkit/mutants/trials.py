@@ -29,7 +29,8 @@ import pytest
 import bookkit.mutants
 from bookkit.mutants.changes import Mutant, draw, mutants_of
 from bookkit.stored.commit import commit
-from bookkit.verified.record import chapter_digest, module_files
+from bookkit.verified.dependencies import module_files
+from bookkit.verified.record import chapter_digest
 
 __all__ = ["Outcome", "Target", "keep", "main", "read_settings", "report"]
 

@@ -10,6 +10,7 @@ around them must be the same. All other cells are compared as nbval does: to the
 nbval, no cell may write to stderr, and the captions and alternative texts of figures are compared.
 
 The kernels run anywhere: in an empty folder, without a network, with nobody to answer a question.
+What a notebook only looks up in a recording is spot-checked (`derived.recordings`).
 With `--twice` each notebook runs a second time in the same kernel, and the outputs must be those
 stored again: no cell may leave behind what changes an earlier one.
 """
@@ -32,6 +33,7 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from bookkit.notebooks.run import ENVIRONMENT
 from bookkit.verified import record
+from derived import recordings
 
 __all__ = ["RECORD", "compare_outputs", "differences", "numbers", "tolerance_problems"]
 
@@ -297,7 +299,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.nbval:
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
-        os.environ.update(ENVIRONMENT)
+        os.environ.update(ENVIRONMENT | {recordings.CHECK: "1"})
         if config.option.twice:
             IPyNbFile.collect = collect_twice
         if target := config.option.outputs_record:

@@ -53,8 +53,10 @@ def dependencies(path: Path, root: Path) -> dict[str, str]:
 
 def module_files(root: Path, chapter: str) -> list[Path]:
     """Return the files of a chapter's module, which is one file or a package of several."""
-    module = root / "src" / "derived" / chapter
-    return sorted(module.rglob("*.py")) if module.is_dir() else [module.with_suffix(".py")]
+    package = root / "src" / "derived" / chapter
+    if (package / "__init__.py").is_file():
+        return sorted(package.rglob("*.py"))
+    return [package.with_suffix(".py")]
 
 
 def text_digest(text: str) -> str:

@@ -37,7 +37,6 @@ __all__ = [
     "file_digest",
     "in_short",
     "merged",
-    "module_files",
     "outcomes",
     "read",
     "read_chapter",
@@ -197,14 +196,6 @@ def _counts(entry: dict, name: str) -> dict[str, int]:
 def file_digest(*paths: Path) -> str:
     """Hash files, so that what a run says of them ends with their next change."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
-
-
-def module_files(root: Path, chapter: str) -> list[Path]:
-    """Return the file of a chapter's module, or all files of its package."""
-    package = root / "src" / "derived" / chapter
-    if (package / "__init__.py").is_file():
-        return sorted(package.rglob("*.py"))
-    return [package.with_suffix(".py")]
 
 
 def chapter_digest(root: Path, chapter: str) -> str:
