@@ -18,6 +18,7 @@ AXE = ROOT / "node_modules/axe-core/axe.min.js"
 # Stands for a notebook: a model that holds the state and tells of its changes.
 WIDGET = """async ([source, values]) => {
   const listeners = {};
+  values.state_keys = Object.keys(values);
   window.log = { saves: 0 };
   window.model = {
     get: (key) => values[key],

@@ -58,9 +58,10 @@ def test_nothing_in_the_sources_needs_a_weaker_policy():
 
 @FIGURES
 def test_the_picture_shows_the_present_source_and_state(figure):
-    record = json.loads((FOLDER / "pictures.json").read_text("utf-8"))[figure.name]
+    png = (FOLDER / figure.script).with_suffix(".png")
+    record = json.loads(png.with_suffix(".picture.json").read_text("utf-8"))
     assert record["key"] == picture_key(figure), "run `make pictures` and look at what it drew"
-    assert (FOLDER / figure.script).with_suffix(".png").stat().st_size <= 60_000
+    assert png.stat().st_size <= 60_000
 
 
 def test_a_script_that_does_not_import_the_kit_is_refused(monkeypatch, tmp_path):
@@ -127,13 +128,15 @@ def test_the_directive_puts_a_figure_on_a_page_and_scripts_on_no_other(tmp_path)
     assert json.loads(html.unescape(first)) == json.loads(json.dumps(PushABox(kind="diou").state()))
     assert json.loads(html.unescape(second)) == json.loads(json.dumps(PushABox().state()))
     assert "<em>caption</em>" in text and html.escape(PushABox.caption[:60]) in text
-    for asset in ("host.js", "kit.css"):
+    for asset in ("host.js", "kit.css", "iou.css"):
         assert len(re.findall(rf"_static/explorables/{asset}\?v=\w+", text)) == 1
     assert "explorables/" not in (output / "plain.html").read_text("utf-8")
     pictures = re.findall(r'<img src="_static/explorables/(\w+\.png)" loading="lazy"', text)
     assert len(pictures) == 2 and len(set(pictures)) == 1
+    assert "linear_attention.css" not in text, "no other chapter's styles"
     files = {path.name for path in (output / "_static/explorables").iterdir()}
-    assert files == {"host.js", "kit.css", pictures[0], *(f"{name}.js" for name in EXPLORABLES)}
+    sheets = {"kit.css", *(f"{figure.chapter}.css" for figure in EXPLORABLES.values())}
+    assert files == {"host.js", *sheets, pictures[0], *(f"{name}.js" for name in EXPLORABLES)}
 
 
 def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):

@@ -6,6 +6,7 @@ styles.py       the one style sheet
 heights.py      what a browser may leave out until it comes near
 figures.py      still figures, with their captions and data
 explorables.py  interactive figures, with their pictures and scripts
+stills.py       what a figure's still picture depends on
 reports/        pages made of what is stored: what is verified, benchmarks
 build.py, serve.py, browser.py, lighthouse.py
 templates/      what is overridden of the theme
