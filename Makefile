@@ -10,6 +10,7 @@ PORT ?= 8000
 # Tests run in as many processes as there are processors; those of one file share one, except where
 # a file holds most of them.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+SECONDS_OF := python -m bookkit.verified.seconds
 PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread: with anything else running, two are up to ten times slower than one.
 export OMP_NUM_THREADS = 1
@@ -19,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
+.PHONY: help book serve test start lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -40,21 +41,24 @@ book: $(READY) $(NPM_READY)  ## build the site and print the file to open
 serve: $(READY) $(NPM_READY)  ## build, serve on 127.0.0.1:PORT and rebuild when a source changes
 	$(BIN)/python -m bookkit.site.serve --port $(PORT)
 
-test: lint unit outputs site  ## prove everything: lint, unit tests, stored outputs, site
+test: start lint unit outputs site  ## prove everything, or CHAPTERS="iou …": lint, unit tests, stored outputs, site
+	@$(SECONDS_OF) table
+
+start: $(READY)
+	@$(SECONDS_OF) start
 
 lint: $(READY)  ## ruff over code and notebooks
-	ruff check .
-	ruff format --check .
+	@$(SECONDS_OF) time lint sh -c 'ruff check . && ruff format --check .'
 
 unit: $(READY) $(NPM_READY)  ## unit tests; records which equations passed
-	$(PYTEST) tests --ignore=tests/site
+	$(PYTEST) --part unit --chapters "$(CHAPTERS)" tests --ignore=tests/site
 
 outputs: $(READY)  ## run every notebook and compare it with its stored outputs
-	$(PYTEST) --nbval chapters
+	$(PYTEST) --part outputs --chapters "$(CHAPTERS)" --nbval chapters
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
-	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.site.build
-	$(PYTEST) --dist worksteal tests/site
+	VERIFIED_REQUIRE_PASS=$(if $(CHAPTERS),0,1) $(SECONDS_OF) time build python -m bookkit.site.build
+	SITE_REQUIRED=1 $(PYTEST) --part site --chapters "$(CHAPTERS)" --dist worksteal tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows

@@ -92,7 +92,11 @@ def read_book(paths: Paths, pages: Mapping[str, Path]) -> Book:
         paths,
         tuple(e for name, file in pages.items() for e in equations.in_page(file, name, paths.root)),
         tuple(found),
-        {label: digest for known in paths.all_accepted().values() for label, digest in known.items()},
+        {
+            label: digest
+            for known in paths.all_accepted().values()
+            for label, digest in known.items()
+        },
         {test: record.outcomes(known, test, digests[test.path]) for test in found},
         tuple(wrong),
     )
