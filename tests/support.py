@@ -11,7 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-__all__ = ["AXE", "ROOT", "WIDGET", "close", "mulberry32", "node", "normals", "now", "run_parity"]
+__all__ = [
+    "AXE",
+    "ROOT",
+    "WIDGET",
+    "close",
+    "data",
+    "mulberry32",
+    "node",
+    "normals",
+    "now",
+    "rows",
+    "run_parity",
+]
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -68,6 +80,19 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
 def now(tab):
     """Return the state that a page's only figure shows."""
     return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def data(tab, selector):
+    """Return the data attributes of all elements that a selector finds, read at one moment."""
+    return tab.locator(selector).evaluate_all("all => all.map((node) => ({ ...node.dataset }))")
+
+
+def rows(tab):
+    """Return what the rows of a figure's table hold: numbers by name (in camel case) by kind."""
+    return {
+        row.pop("kind"): {name: float(value) for name, value in row.items() if name != "series"}
+        for row in data(tab, ".xp-bars tbody tr[data-kind]:not([aria-hidden])")
+    }
 
 
 def mulberry32(seed, count):

@@ -153,8 +153,9 @@ def picture_key(figure: type[Explorable]) -> str:
 
 
 def page(folder: Path, body: str, *, theme: str = "light") -> Path:
-    """Write a page of its own around `body`, with the scripts beside it; return its path."""
-    write_static(folder)
+    """Write a page of its own around `body`, with the scripts, if not there yet; return its path."""
+    if not (folder / "explorables").exists():
+        write_static(folder)
     policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
     links = "\n".join(f'<link rel="stylesheet" href="{style}">' for style in styles(body))
     path = folder / "index.html"
