@@ -280,6 +280,23 @@ def test_print_shows_the_picture(desk):
     desk.emulate_media(media="null")
 
 
+# The states at both ends of each slider.
+ENDS = """() => [...document.querySelectorAll("input[type=range]")].flatMap((input) =>
+  [input.max, input.min].map((end) => {
+    input.value = end;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    return JSON.parse(document.querySelector(".explorable-live").dataset.now);
+  }))"""
+
+
+def test_python_accepts_what_the_sliders_reach(desk, figure):
+    """The bounds stand in the figure's script, too."""
+    states = desk.evaluate(ENDS)
+    assert len(states) >= 2
+    for state in states:
+        assert json.loads(json.dumps(figure(**state).state())) == state
+
+
 # The keyboard alone works a figure, and it says what changed.
 
 # All that a pointer can work, but for what is hidden or switched off; of radio buttons, one a group.
