@@ -2,12 +2,12 @@
 
 import gc
 import os
-import subprocess
 import sys
 from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
+import support
 import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
@@ -47,10 +47,7 @@ def git(tmp_path):
 
     def run(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
+        return support.run(["git", *who, *arguments], cwd=tmp_path).stdout.strip()
 
     return run
 
@@ -93,7 +90,7 @@ def windows(browser, tmp_path_factory):
             is_mobile=touch,
             reduced_motion="reduce",
         )
-        context.set_default_timeout(120_000)  # a guard against hanging, no expectation
+        context.set_default_timeout(1000 * support.seconds(30))  # against hanging, no expectation
         contexts.append(context)
         tab = context.new_page()
         tab.kind, tab.said = kind, []

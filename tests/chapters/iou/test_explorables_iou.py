@@ -12,7 +12,8 @@ import torch
 from support import WIDGET, close, data, now, rows, run_parity
 
 from derived.explorables import PushABox
-from derived.iou import Kind, Relative, box_loss, from_cxcywh, iou
+from derived.iou import box_loss, from_cxcywh, iou
+from derived.iou.losses import Kind, Relative
 
 KINDS = ("iou", "giou", "diou", "ciou", "eiou")
 
