@@ -236,7 +236,7 @@ def fits_and_can_be_hit(tab, width, least):
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     targets = tab.evaluate(TARGETS)
     assert [target for target in targets if target[0] < least - 0.01] == []
-    assert len(targets) > 4
+    assert len(targets) > 1
 
 
 @pytest.mark.parametrize("width", [320, 360, 375, 700])
@@ -306,7 +306,7 @@ ENDS = """() => [...document.querySelectorAll("input[type=range]")].flatMap((inp
 def test_python_accepts_what_the_sliders_reach(desk, figure):
     """The bounds stand in the figure's script, too."""
     states = desk.evaluate(ENDS)
-    assert len(states) >= 2
+    assert len(states) == 2 * desk.locator("input[type=range]").count()
     for state in states:
         assert json.loads(json.dumps(figure(**state).state())) == state
 
