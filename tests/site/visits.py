@@ -357,6 +357,16 @@ class Visits:
             opened.close()
 
 
+def require(site: Path) -> Path:
+    """Return the folder of a built site; without one skip the test, or fail if SITE_REQUIRED=1."""
+    if (site / "index.html").exists():
+        return site
+    missing = f"There is no site in {site}: build it with `make book` first."
+    if os.environ.get("SITE_REQUIRED") == "1":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
 def on(*visits: str) -> pytest.MarkDecorator:
     """Mark a test that looks at a visit: "wide" in its first stage, or "wide, opened"."""
     return pytest.mark.parametrize("visit", visits, indirect=True)
