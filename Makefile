@@ -5,6 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
+SAMPLE ?=
 PAGES ?=
 PORT ?= 8000
 # Tests run in as many processes as there are processors; those of one file share one, except where
@@ -20,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test start lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
+.PHONY: help book serve test start lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants sweeps record properties accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -105,11 +106,17 @@ gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
 checkpoints: $(READY)  ## train the weights that ship with the book afresh (minutes)
 	$(BIN)/python -m bookkit.stored.checkpoints $(CHAPTERS)
 
-mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
-	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
+mutants: $(READY)  ## change each chapter's code one place at a time, or at SAMPLE=200 places; the tests must notice
+	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c $(if $(SAMPLE),--sample $(SAMPLE) --max-minutes 20,--max-minutes 90) || exit 1; done
 
 properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
 	$(BIN)/python -m bookkit.verified.properties --numprocesses $(JOBS) --dist worksteal
+
+sweeps: $(READY)  ## compute recorded results anew (CHAPTERS="iou …" for some; minutes)
+	$(BIN)/python -m bookkit.notebooks.sweeps $(CHAPTERS)
+
+record: $(READY)  ## store which equations passed in the last run, for the marks on the pages
+	$(BIN)/python -m bookkit.verified record $(CHAPTERS)
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept

@@ -10,6 +10,7 @@ around them must be the same. All other cells are compared as nbval does: to the
 nbval, no cell may write to stderr, and the captions and alternative texts of figures are compared.
 
 The kernels run anywhere: in an empty folder, without a network, with nobody to answer a question.
+What a notebook only looks up in a recording is spot-checked (`derived.recordings`).
 With `--twice` each notebook runs a second time in the same kernel, and the outputs must be those
 stored again: no cell may leave behind what changes an earlier one.
 """
@@ -32,6 +33,7 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from bookkit.notebooks.run import ENVIRONMENT
 from bookkit.verified import record
+from derived import recordings
 
 __all__ = ["RECORD", "compare_outputs", "differences", "numbers", "tolerance_problems"]
 
@@ -205,7 +207,7 @@ class AnywhereKernel(RunningKernel):
     def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: int = 60) -> None:
         self.folder = TemporaryDirectory()
         super().__init__(kernel_name, cwd=self.folder.name, startup_timeout=startup_timeout)
-        code = "__import__('bookkit.notebooks.isolate').isolation.install()"
+        code = "__import__('bookkit.notebooks.isolate', fromlist=['install']).install()"
         said = self.kc.execute(code, silent=True, reply=True, timeout=startup_timeout)["content"]
         if said["status"] != "ok":
             raise RuntimeError(f"the kernel keeps its network: {said['evalue']}")
@@ -263,11 +265,12 @@ class Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if xdist.is_xdist_worker(session):
             return  # the process that gathers the reports of all writes
-        known = record.read(self.target)
+        known = record.read(self.target, record.NOTEBOOKS)
         for path, cells in self.found.items():
             if path.is_relative_to(self.root):
                 known[path.relative_to(self.root).as_posix()] = {
-                    "digest": record.file_digest(path),
+                    "digest": record.code_digest(path, self.root),
+                    "date": record.today(),
                     "passed": sum(cells.values()),
                     "failed": len(cells) - sum(cells.values()),
                 }
@@ -296,7 +299,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.nbval:
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
-        os.environ.update(ENVIRONMENT)
+        os.environ.update(ENVIRONMENT | {recordings.CHECK: "1"})
         if config.option.twice:
             IPyNbFile.collect = collect_twice
         if target := config.option.outputs_record:

@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-__all__ = ["ENVIRONMENT", "execute", "main", "normalize", "read", "write"]
+__all__ = ["ENVIRONMENT", "execute", "explain", "find", "main", "normalize", "read", "write"]
 
 CHAPTERS = Path("chapters")
 
@@ -58,8 +58,13 @@ def _fresh_id(wish: str, taken: set[str]) -> str:
     return wish if wish not in taken else _fresh_id(f"{wish}-again", taken)
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: float = 1800.0) -> None:
-    """Run all cells in a fresh kernel in `folder`, in place.
+def execute(
+    notebook: NotebookNode,
+    folder: Path,
+    timeout: float = 1800.0,
+    environment: dict[str, str] | None = None,
+) -> None:
+    """Run all cells in a fresh kernel in `folder`, in place, with more of an environment if given.
 
     Raises:
         CellExecutionError, CellTimeoutError, DeadKernelError: as nbclient does.
@@ -74,7 +79,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: float = 1800.0) -> No
         extra_arguments=["--log-level=ERROR"],  # no word on how the kernel is connected
         coalesce_streams=True,  # how a stream is cut into messages is chance
     )
-    client.execute(env=os.environ | ENVIRONMENT)
+    client.execute(env=os.environ | ENVIRONMENT | (environment or {}))
 
 
 def normalize(notebook: NotebookNode) -> None:
@@ -123,7 +128,7 @@ def _run(path: Path) -> tuple[str, bool]:
     try:
         execute(notebook, path.parent)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        return f"{path.stem}: failed, file unchanged\n{_explain(notebook, error)}", False
+        return f"{path.stem}: failed, file unchanged\n{explain(notebook, error)}", False
     wall, after = time.perf_counter() - start, os.times()
     cpu = after.children_user + after.children_system
     cpu -= before.children_user + before.children_system
@@ -132,7 +137,7 @@ def _run(path: Path) -> tuple[str, bool]:
     return f"{path.stem}: {cpu:.1f} s of processor time in {wall:.1f} s, {news}", True
 
 
-def _explain(notebook: NotebookNode, error: Exception) -> str:
+def explain(notebook: NotebookNode, error: Exception) -> str:
     """Return the source of the cell that failed and its error."""
     ran = [cell for cell in notebook.cells if cell.get("execution_count") or cell.get("outputs")]
     if not isinstance(error, CellExecutionError) or not ran:
@@ -148,7 +153,8 @@ def _has_error(cell: NotebookNode) -> bool:
     return any(output.output_type == "error" for output in cell.outputs)
 
 
-def _find(names: list[str], folder: Path) -> Iterator[Path]:
+def find(names: list[str], folder: Path) -> Iterator[Path]:
+    """Yield the notebooks of chapters by their names; of all without any."""
     known = sorted(path.stem for path in folder.glob("*.ipynb"))
     for name in names or known:
         if name not in known:
@@ -163,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chapters", type=Path, default=CHAPTERS, help="the notebooks' folder")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     options = parser.parse_args(arguments)
-    paths = list(_find(options.chapter, options.chapters))
+    paths = list(find(options.chapter, options.chapters))
     # A process each: its children's processor time is then one notebook's.
     pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), max_tasks_per_child=1)
     good = True

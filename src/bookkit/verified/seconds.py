@@ -95,9 +95,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # one of several processes
         config.pluginmanager.register(Clock("", 1))  # says each report's chapter
         return
-    os.environ.setdefault("TEST_TIMEOUT_SCALE", f"{machine_scale():.1f}")
-    if config.pluginmanager.hasplugin("timeout") and config.getvalue("timeout") is None:
-        config.option.timeout = LIMIT * float(os.environ["TEST_TIMEOUT_SCALE"])
+    if "TEST_TIMEOUT_SCALE" not in os.environ:
+        os.environ["TEST_TIMEOUT_SCALE"] = f"{machine_scale():.1f}"
+    # By the environment, so that further processes have it too.
+    limit = LIMIT * float(os.environ["TEST_TIMEOUT_SCALE"])
+    os.environ.setdefault("PYTEST_TIMEOUT", f"{limit:.1f}")
     if config.option.part:
         processes = config.getoption("numprocesses", None) or 1
         config.pluginmanager.register(Clock(config.option.part, processes))

@@ -242,6 +242,7 @@ def test_tables_have_all_digits_at_every_step(name):
     assert schedule.snr(0) == schedule.log_snr(0) == math.inf
 
 
+@pytest.mark.verifies("diffusion-forward", by="sampling")
 def test_noise_comes_to_the_schedules_mean_and_variance():
     """Both moments of the simulated chain, from its first two steps to its end."""
     n, betas = 20_000, numbers_of(0.1, 0.5, 0.3)
@@ -1189,10 +1190,10 @@ ERRORS = {
         "offset: expected a number from 0 to 1",
     ),
     "large offset": (lambda: Schedule.cosine(offset=1.5), "offset: expected a number from 0 to 1"),
-    "cut at 0": (lambda: Schedule.cosine(beta_max=0), "beta_max: expected a number above 0"),
-    "sigma_max 0": (lambda: Schedule.edm(0.0), "sigma_max: expected a number above 0"),
+    "cut at 0": (lambda: Schedule.cosine(beta_max=0), "beta_max: expected a finite number above 0"),
+    "sigma_max 0": (lambda: Schedule.edm(0.0), "sigma_max: expected a finite number above 0"),
     "infinite sigma_max": (lambda: Schedule.edm(math.inf), "sigma_max: expected a finite"),
-    "no shift": (lambda: FLOW.shifted(0), "factor: expected a number above 0"),
+    "no shift": (lambda: FLOW.shifted(0), "factor: expected a finite number above 0"),
     "a shift of true": (lambda: FLOW.shifted(True), "factor: expected a finite number"),
     "zero SNR of a flow": (FLOW.with_zero_terminal_snr, "expected a chain of 2 steps or more"),
     "zero SNR of one step": (
@@ -1251,7 +1252,10 @@ ERRORS = {
     ),
     "step below 0": (lambda: ddim_step(X, X, 1, -1, CHAIN), "s: expected integer steps"),
     "eta above 1": (lambda: ddim_step(X, X, 2, 1, CHAIN, eta=1.1), "eta: .*from 0 to 1, got 1.1"),
-    "eta of NaN": (lambda: ddim_step(X, X, 2, 1, CHAIN, eta=math.nan), "eta: expected a finite"),
+    "eta of NaN": (
+        lambda: ddim_step(X, X, 2, 1, CHAIN, eta=math.nan),
+        "eta: expected a number from 0 to 1",
+    ),
     "step of another shape": (lambda: ddim_step(X, X[:, :1], 2, 1, CHAIN), "x and eps: expected"),
     "unknown weight": (lambda: loss_weight("score", numbers_of(1.0)), "kind: expected one of"),
     "negative SNR": (lambda: loss_weight("v", numbers_of(1, -1)), "snr: expected numbers of at"),
@@ -1264,10 +1268,13 @@ ERRORS = {
     "guides of integers": (lambda: guide(X.long(), X.long(), 2.0), "cond: expected floats"),
     "infinite guidance": (lambda: guide(X, X, math.inf), "w: expected a finite number"),
     "no levels": (lambda: karras_sigmas(0), "n: expected an integer"),
-    "least level of 0": (lambda: karras_sigmas(3, 0.0), "sigma_min: expected a number above 0"),
+    "least level of 0": (
+        lambda: karras_sigmas(3, 0.0),
+        "sigma_min: expected a finite number above 0",
+    ),
     "levels reversed": (lambda: karras_sigmas(3, 2.0, 1.0), "sigma_min: expected less than"),
     "levels equal": (lambda: karras_sigmas(3, 1.0, 1.0), "sigma_min: expected less than"),
-    "rho of 0": (lambda: karras_sigmas(3, rho=0), "rho: expected a number above 0"),
+    "rho of 0": (lambda: karras_sigmas(3, rho=0), "rho: expected a finite number above 0"),
     "infinite level": (
         lambda: karras_sigmas(3, sigma_max=math.inf),
         "sigma_max: expected a finite",
@@ -1309,7 +1316,7 @@ SAMPLE_ERRORS = {
         lambda: run(guidance="2", unconditional=lambda x, t: x),
         "guidance: expected a finite number",
     ),
-    "clip at 0": (lambda: run(clip=0.0), "clip: expected a number above 0"),
+    "clip at 0": (lambda: run(clip=0.0), "clip: expected a finite number above 0"),
     "eta with heun": (lambda: run(solver="heun", eta=0.5), "eta: expected 0 for heun"),
     "negative eta": (lambda: run(eta=-0.5), "eta: expected a number from 0 to 1"),
     "integers": (lambda: run(x=X.long()), "x: expected floats"),

@@ -104,6 +104,15 @@ def test_a_uniform_variable_between_root_three_sigma_has_variance_sigma_squared(
     assert sympy.simplify(variance.subs(c, sympy.sqrt(3) * sigma) - sigma**2) == 0
 
 
+@pytest.mark.verifies("initialization-uniform", by="sampling")
+def test_uniform_weights_fill_root_three_sigma_on_both_sides():
+    sigma = 1 / math.sqrt(400)
+    w = variance_scaling_(torch.empty(500, 400), distribution="uniform", generator=seeded())
+    mean_is(w**2, sigma**2)
+    for end in (w.max(), -w.min()):
+        assert 0.9999 < end / (math.sqrt(3) * sigma) < 1 + 1e-6
+
+
 @pytest.mark.verifies("initialization-truncnorm", by="symbolic")
 def test_the_variance_of_a_cut_normal_variable_is_one_minus_the_boundary_term():
     x, a = sympy.symbols("x a", positive=True)
@@ -258,9 +267,9 @@ def test_a_generator_decides_the_weights_and_the_global_one_is_left_alone(fill):
 @pytest.mark.verifies("initialization-haar", by="sampling")
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_q_with_the_signs_of_r_has_the_moments_of_haar_and_without_them_not(size):
-    Q, R = torch.linalg.qr(normal(40_000, size, size))
+    Q, R = torch.linalg.qr(normal(10_000, size, size))
     signed = Q * R.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]
-    drawn = torch.stack([orthogonal_(Q.new_empty(size, size)) for _ in range(10_000)])
+    drawn = torch.stack([orthogonal_(Q.new_empty(size, size)) for _ in range(2500)])
     for W in (signed, drawn):
         trace = torch.einsum("bii->b", W)
         mean_is(trace, 0)
@@ -1317,7 +1326,7 @@ def sweep(data=(W, CLASSES), widths=(4,), rates=(0.1,), **options):
         (lambda: trunc_normal_(W, 1, -2), "a: expected a number above 0, got -2"),
         (
             lambda: trunc_normal_(W.int(), 1),
-            "w: expected a floating point dtype, got torch.int32",
+            "w: expected floats, got torch.int32",
         ),
         (lambda: trunc_normal_([1.0], 1), "w: expected a torch.Tensor, got a list"),
         (
@@ -1423,7 +1432,7 @@ def sweep(data=(W, CLASSES), widths=(4,), rates=(0.1,), **options):
         ),
         (
             lambda: softmax_jacobian_norm(torch.tensor([1, 0])),
-            "p: expected a floating point dtype, got torch.int64",
+            "p: expected floats, got torch.int64",
         ),
         (
             lambda: softmax_jacobian_norm(torch.tensor([0.5, 0.4])),
