@@ -5,11 +5,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 NPM_READY := node_modules/.package-lock.json
 CHAPTERS ?=
+SAMPLE ?=
 PAGES ?=
 PORT ?= 8000
 # Tests run in as many processes as there are processors; those of one file share one, except where
 # a file holds most of them.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+SECONDS_OF := python -m bookkit.verified.seconds
 PYTEST := python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread: with anything else running, two are up to ten times slower than one.
 export OMP_NUM_THREADS = 1
@@ -19,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each part of the tests needs what the one before recorded.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants properties accept-equations check-env lock pictures clean
+.PHONY: help book serve test start lint unit outputs site test-min test-latest outputs-twice outputs-processors lab notebooks chapter bench lighthouse audit gpu checkpoints mutants sweeps record properties accept-equations check-env lock pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
@@ -40,21 +42,24 @@ book: $(READY) $(NPM_READY)  ## build the site and print the file to open
 serve: $(READY) $(NPM_READY)  ## build, serve on 127.0.0.1:PORT and rebuild when a source changes
 	$(BIN)/python -m bookkit.site.serve --port $(PORT)
 
-test: lint unit outputs site  ## prove everything: lint, unit tests, stored outputs, site
+test: start lint unit outputs site  ## prove everything, or CHAPTERS="iou …": lint, unit tests, stored outputs, site
+	@$(SECONDS_OF) table
+
+start: $(READY)
+	@$(SECONDS_OF) start
 
 lint: $(READY)  ## ruff over code and notebooks
-	ruff check .
-	ruff format --check .
+	@$(SECONDS_OF) time lint sh -c 'ruff check . && ruff format --check .'
 
 unit: $(READY) $(NPM_READY)  ## unit tests; records which equations passed
-	$(PYTEST) tests --ignore=tests/site
+	$(PYTEST) --part unit --chapters "$(CHAPTERS)" tests --ignore=tests/site
 
 outputs: $(READY)  ## run every notebook and compare it with its stored outputs
-	$(PYTEST) --nbval chapters
+	$(PYTEST) --part outputs --chapters "$(CHAPTERS)" --nbval chapters
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
-	VERIFIED_REQUIRE_PASS=1 $(BIN)/python -m bookkit.site.build
-	$(PYTEST) --dist worksteal tests/site
+	VERIFIED_REQUIRE_PASS=$(if $(CHAPTERS),0,1) $(SECONDS_OF) time build python -m bookkit.site.build
+	SITE_REQUIRED=1 $(PYTEST) --part site --chapters "$(CHAPTERS)" --dist worksteal tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows
@@ -101,11 +106,17 @@ gpu: $(READY)  ## run the GPU cells on this machine's GPU and record them
 checkpoints: $(READY)  ## train the weights that ship with the book afresh (minutes)
 	$(BIN)/python -m bookkit.stored.checkpoints $(CHAPTERS)
 
-mutants: $(READY)  ## change each chapter's code one place at a time; the tests must notice
-	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c --max-minutes 90 || exit 1; done
+mutants: $(READY)  ## change each chapter's code one place at a time, or at SAMPLE=200 places; the tests must notice
+	@for c in $(or $(CHAPTERS),$(patsubst chapters/%.ipynb,%,$(wildcard chapters/*.ipynb))); do $(BIN)/python -m bookkit.mutants $$c $(if $(SAMPLE),--sample $(SAMPLE) --max-minutes 20,--max-minutes 90) || exit 1; done
 
 properties: $(READY)  ## try every property-based test on 2,000 new examples (takes long)
 	$(BIN)/python -m bookkit.verified.properties --numprocesses $(JOBS) --dist worksteal
+
+sweeps: $(READY)  ## compute recorded results anew (CHAPTERS="iou …" for some; minutes)
+	$(BIN)/python -m bookkit.notebooks.sweeps $(CHAPTERS)
+
+record: $(READY)  ## store which equations passed in the last run, for the marks on the pages
+	$(BIN)/python -m bookkit.verified record $(CHAPTERS)
 
 accept-equations: $(READY)  ## say that changed LaTeX was compared with its tests
 	$(BIN)/python -m bookkit.verified accept

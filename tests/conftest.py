@@ -2,10 +2,10 @@
 
 import gc
 import os
-import subprocess
 import sys
 
 import pytest
+import support
 import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
@@ -45,10 +45,7 @@ def git(tmp_path):
 
     def run(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
+        return support.run(["git", *who, *arguments], cwd=tmp_path).stdout.strip()
 
     return run
 
@@ -97,7 +94,7 @@ def show(browser, tmp_path):
             is_mobile=touch,
             reduced_motion="reduce",
         )
-        context.set_default_timeout(120_000)  # a guard against hanging, no expectation
+        context.set_default_timeout(1000 * support.seconds(30))  # against hanging, no expectation
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: said.append(message.text))

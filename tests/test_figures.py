@@ -3,8 +3,6 @@
 import base64
 import io
 import struct
-import subprocess
-import sys
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +12,8 @@ from colors import COLOR_BLINDNESS, contrast, least_difference
 from matplotlib.patches import Rectangle
 from nbformat import v4, write
 from PIL import Image
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from bookkit.site.figures import tables
 from derived import figures
@@ -266,10 +266,12 @@ def build(folder, *cells):
     cells = [v4.new_markdown_cell("# Title"), *cells]
     notebook = v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
     write(notebook, folder / "index.ipynb")
-    command = [sys.executable, "-m", "sphinx", "-q", ".", "_build"]
-    run = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    page = (folder / "_build" / "index.html").read_text(encoding="utf-8")
-    return BeautifulSoup(page, "html.parser"), run.stderr
+    warnings, out = io.StringIO(), folder / "_build"
+    with docutils_namespace():
+        app = Sphinx(folder, folder, out, out / ".doctrees", "html", status=None, warning=warnings)
+        app.build()
+    page = (out / "index.html").read_text(encoding="utf-8")
+    return BeautifulSoup(page, "html.parser"), warnings.getvalue()
 
 
 def cell_showing(shown, **words):

@@ -8,8 +8,13 @@ chapter/    a new chapter from templates
 stored/     files that an earlier run left, and the commit that they are of
 """
 
+import sys
 from pathlib import Path
 
 __all__ = ["ROOT"]
 
 ROOT = Path(__file__).parents[2]
+
+# What reads a notebook imports jsonschema, which would compile the grammars of internationalized
+# addresses at each start, for seconds; no schema here has such a format.
+sys.modules.setdefault("rfc3987_syntax", None)

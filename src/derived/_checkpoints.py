@@ -38,18 +38,20 @@ class Run:
         parts |= {f"optimizer.{index}": state for index, state in moments.items()}
         if self.average:
             parts["ema"] = self.average.state_dict()
-        tensors = {f"{part}/{name}": each for part in parts for name, each in parts[part].items()}
+        tensors = {
+            f"{part}/{name}": tensor for part in parts for name, tensor in parts[part].items()
+        }
         tensors["losses"] = torch.stack(self.losses)
         # Clones, because safetensors refuses weights that share memory.
-        tensors = {name: each.detach().cpu().clone() for name, each in tensors.items()}
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         plain = {
             "settings": self.settings,
             "optimizer": descent["param_groups"],
             "schedule": self.plan.state_dict(),
         }
-        half = path.with_name(f"{path.name}.part")
-        save_file(tensors, half, {name: json.dumps(value) for name, value in plain.items()})
-        os.replace(half, path)
+        unfinished = path.with_name(f"{path.name}.part")
+        save_file(tensors, unfinished, {name: json.dumps(value) for name, value in plain.items()})
+        os.replace(unfinished, path)
 
     def load(self, path: Path) -> dict[str, Tensor]:
         """Take up a run where the file left it and return the states of its generators.
@@ -75,8 +77,8 @@ class Run:
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {
-                name.removeprefix(f"{prefix}/"): each
-                for name, each in flat.items()
+                name.removeprefix(f"{prefix}/"): tensor
+                for name, tensor in flat.items()
                 if name.startswith(f"{prefix}/")
             }
 

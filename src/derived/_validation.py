@@ -3,22 +3,31 @@
 `validated` is always the outermost decorator. What it refuses, it refuses with a `ValueError` that
 names the argument, what was expected and what came, also where a type checker such as beartype
 watches the function inside. In a graph that `torch.compile` traces, nothing is checked.
+
+The checks below are the vocabulary of all modules. To every one of them, what NumPy counts and
+measures with is a number as Python's own is, and `True` is none.
 """
 
 import functools
 import inspect
 import math
-import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral, Real
 from typing import Any
 
+import numpy
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["broadcastable", "checks_values", "count", "finite_number", "one_of", "real_tensor"]
-__all__ += ["validated", "validation"]
+__all__ = ["broadcastable", "checks_values", "count", "finite_floats", "finite_number", "floats"]
+__all__ += ["integer", "is_number", "network", "not_negative", "number", "one_of", "optional"]
+__all__ += ["positive", "positive_or_infinite", "real_tensor", "same_length", "same_shape", "seed"]
+__all__ += ["share", "validated", "validation"]
+
+Check = Callable[[str, Any], None]
+Relation = Callable[[dict[str, Any]], None]
 
 _checks_values = ContextVar("derived.validation", default=True)
 
@@ -43,16 +52,15 @@ def checks_values() -> bool:
     return _checks_values.get()
 
 
-def validated(
-    *relations: Callable[[dict[str, Any]], None], **checks: Callable[[str, Any], None]
-) -> Callable[[Callable], Callable]:
+def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Callable]:
     """Decorate a function so that its arguments are checked before each call.
 
     Args:
         relations: functions of all arguments, by name, called when each has passed on its own.
         checks: for the argument of that name, a function of the name and the value.
 
-    A check raises `ValueError` and returns nothing.
+    A check raises `ValueError` and returns nothing. NumPy's numbers, also those in a list or a
+    tuple, arrive at the checks and at the function as Python's.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -61,6 +69,8 @@ def validated(
         @functools.wraps(function)
         def checked(*args, **kwargs):
             if not torch.compiler.is_compiling():
+                args = tuple(map(_plain, args))
+                kwargs = {name: _plain(value) for name, value in kwargs.items()}
                 call = signature.bind(*args, **kwargs)
                 call.apply_defaults()
                 for name, check in checks.items():
@@ -74,6 +84,18 @@ def validated(
     return decorate
 
 
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy, or a list or tuple with such, as of Python's types."""
+    if isinstance(value, numpy.number):
+        return value.item()
+    if type(value) in (list, tuple) and any(isinstance(each, numpy.number) for each in value):
+        return type(value)(map(_plain, value))
+    return value
+
+
+# Tensors -----------------------------------------------------------------------------------------
+
+
 def real_tensor(name: str, value: Any) -> None:
     """Refuse what is not a tensor of real numbers."""
     if not isinstance(value, Tensor):
@@ -83,30 +105,24 @@ def real_tensor(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected real numbers (float or integer), got {value.dtype}")
 
 
-def count(name: str, value: Any) -> None:
-    """Refuse what is not an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+def floats(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of floats."""
+    real_tensor(name, value)
+    if not value.is_floating_point():
+        raise ValueError(f"{name}: expected floats, got {value.dtype}")
 
 
-def finite_number(name: str, value: Any) -> None:
-    """Refuse what is not a finite number."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+def finite_floats(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of finite floats; look at the values only if they are checked."""
+    floats(name, value)
+    # A sum is quicker to look at than all numbers, and is finite unless one of them isn't.
+    if checks_values() and not value.detach().sum().isfinite() and not value.isfinite().all():
+        index = (~value.isfinite()).nonzero()[0].tolist()
+        first = value[tuple(index)].item()
+        raise ValueError(f"{name}: expected finite numbers, got {first} at {index}")
 
 
-def one_of(options: Sequence[str]) -> Callable[[str, Any], None]:
-    """Return a check that refuses every value but the listed ones."""
-
-    def check(name: str, value: Any) -> None:
-        if value not in options:
-            raise ValueError(f"{name}: expected one of {', '.join(options)}; got {value!r}")
-
-    return check
-
-
-def broadcastable(first: str, second: str, *, hint: str) -> Callable[[dict[str, Any]], None]:
+def broadcastable(first: str, second: str, *, hint: str) -> Relation:
     """Return a check that the shapes of two tensors broadcast.
 
     `hint` ends the message: what the reader may have wanted instead.
@@ -123,6 +139,128 @@ def broadcastable(first: str, second: str, *, hint: str) -> Callable[[dict[str, 
             ) from None
 
     return check
+
+
+def same_shape(first: str, second: str) -> Relation:
+    """Return a check that two tensors have one shape; broadcasting would hide a mistake."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        shapes = [tuple(arguments[name].shape) for name in (first, second)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{first} and {second}: expected one shape, got {shapes[0]} and {shapes[1]}"
+            )
+
+    return check
+
+
+def same_length(first: str, second: str) -> Relation:
+    """Return a check that two tensors have the same number of rows."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        lengths = [len(arguments[name]) for name in (first, second)]
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"{first} and {second}: expected the same length, got {lengths[0]} and {lengths[1]}"
+            )
+
+    return check
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a real number, infinity and NaN included."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def number(
+    *,
+    least: Real | None = None,
+    above: Real | None = None,
+    most: Real | None = None,
+    below: Real | None = None,
+    infinite: bool = False,
+    why: str = "",
+) -> Check:
+    """Return a check that a number lies within bounds.
+
+    Args:
+        least, above: the lower bound, if there is one, itself allowed or not.
+        most, below: the upper bound likewise; only together with `least`.
+        infinite: whether infinity is allowed.
+        why: follows the bounds in the message.
+    """
+    if most is not None:
+        bounds = f"a number from {least:g} to {most:g}"
+    elif below is not None:
+        bounds = f"a number in [{least:g}, {below:g})"
+    else:
+        bounds = "a number" if infinite else "a finite number"
+        if least is not None:
+            bounds += f" of at least {least:g}"
+        elif above is not None:
+            bounds += f" above {above:g}"
+
+    def check(name: str, value: Any) -> None:
+        if not is_number(value) or not (
+            (-math.inf < value < math.inf or (infinite and abs(value) == math.inf))
+            and (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        ):
+            raise ValueError(f"{name}: expected {bounds}{why}, got {value!r}")
+
+    return check
+
+
+finite_number = number()
+positive = number(above=0)
+positive_or_infinite = number(above=0, infinite=True)
+not_negative = number(least=0)
+share = number(least=0, most=1)
+
+
+def integer(*, least: int, most: int | None = None) -> Check:
+    """Return a check that a number is an integer within bounds, which are allowed themselves."""
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+
+    def check(name: str, value: Any) -> None:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and value > most):
+            raise ValueError(f"{name}: expected an integer {bounds}, got {value!r}")
+
+    return check
+
+
+count = integer(least=1)
+seed = integer(least=0, most=2**64 - 1)  # as PyTorch's generators have it
+
+
+# What is no number -------------------------------------------------------------------------------
+
+
+def one_of(options: Sequence[str]) -> Check:
+    """Return a check that refuses every value but the listed ones."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, str) or value not in options:
+            raise ValueError(f"{name}: expected one of {', '.join(options)}; got {value!r}")
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """Return a check that lets None pass."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def network(name: str, value: Any) -> None:
+    """Refuse what is not a module of PyTorch."""
+    if not isinstance(value, nn.Module):
+        raise ValueError(f"{name}: expected a torch.nn.Module, got {value!r}")  # noqa: TRY004
 
 
 def _kind(value: Any) -> str:

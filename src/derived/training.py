@@ -28,7 +28,18 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler,
 from torch.optim.swa_utils import AveragedModel
 
 from derived._checkpoints import Run, generators, restore_generators
-from derived._validation import count, one_of, validated
+from derived._validation import (
+    count,
+    integer,
+    network,
+    number,
+    one_of,
+    optional,
+    positive,
+    positive_or_infinite,
+    seed,
+    validated,
+)
 
 __all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "batches", "fit", "moving_average"]
 __all__ += ["seed_everything"]
@@ -48,11 +59,15 @@ _REDRAW = 0.1  # seconds between two states of the progress bar
 _BAR = 30  # its length in characters
 
 
+@validated(seed=integer(least=0, most=2**32 - 1))  # NumPy's generator takes no more
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and PyTorch (on every device).
 
     Call it before the model is made: its weights, and later its dropout and any noise drawn in
     the loss, come from these generators. `fit` itself draws nothing from them.
+
+    Raises:
+        ValueError: for a seed that is not an integer from 0 to 2³² - 1.
     """
     random.seed(seed)
     numpy.random.seed(seed)
@@ -61,15 +76,15 @@ def seed_everything(seed: int) -> None:
 
 def _columns(name: str, value: Any) -> None:
     """Refuse what is not tensors with the same number of rows, at least one."""
-    tensors = isinstance(value, tuple | list) and all(isinstance(each, Tensor) for each in value)
-    if not tensors or not all(each.dim() for each in value):
+    tensors = isinstance(value, tuple | list) and all(isinstance(one, Tensor) for one in value)
+    if not tensors or not all(column.dim() for column in value):
         raise ValueError(f"{name}: expected a tuple of tensors with rows, such as (images, boxes)")
-    rows = [len(each) for each in value]
+    rows = [len(column) for column in value]
     if len(set(rows)) != 1 or rows[0] == 0:
         raise ValueError(f"{name}: expected tensors with the same number of rows > 0, got {rows}")
 
 
-@validated(data=_columns, steps=count, batch_size=count)
+@validated(data=_columns, steps=count, batch_size=count, seed=seed)
 def batches(
     data: Sequence[Tensor], *, steps: int, batch_size: int, seed: int = 0
 ) -> Iterator[tuple[Tensor, ...]]:
@@ -79,23 +94,18 @@ def batches(
     times before any comes k + 1 times. It depends on `seed` alone.
 
     Raises:
-        ValueError: for data without rows or of different lengths, and counts below 1.
+        ValueError: for data without rows or of different lengths, counts below 1, and a seed that
+            is not an integer of at least 0.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = len(data[0])
     passes = math.ceil(steps * batch_size / rows)
     order = torch.cat([torch.randperm(rows, generator=generator) for _ in range(passes)])
-    chosen = order.split(batch_size)[:steps]
-    return (tuple(column[which.to(column.device)] for column in data) for which in chosen)
+    row_numbers = order.split(batch_size)[:steps]
+    return (tuple(column[batch.to(column.device)] for column in data) for batch in row_numbers)
 
 
-def _decay(name: str, value: Any) -> None:
-    """Refuse what is not a number in 0 ≤ value < 1."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
-        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
-
-
-@validated(decay=_decay)
+@validated(model=network, decay=number(least=0, below=1))
 def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
     """Return a copy of a model for `fit` to keep at the moving average of its weights.
 
@@ -107,7 +117,7 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
     model; its weights alone are `average.module.state_dict()`.
 
     Raises:
-        ValueError: for a decay outside [0, 1).
+        ValueError: for what is no module, or a decay outside [0, 1).
 
     Source: Polyak and Juditsky (1992) for averaging; the warm-up is TensorFlow's
     `ExponentialMovingAverage` with `num_updates`.
@@ -121,31 +131,38 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=update).eval().requires_grad_(False)
 
 
-def _positive_or_none(name: str, value: Any) -> None:
-    """Refuse what is neither None nor a number above 0."""
-    if value is not None and (not isinstance(value, Real) or not value > 0):
-        raise ValueError(f"{name}: expected a number above 0 or None, got {value!r}")
+def _trainable(name: str, value: Any) -> None:
+    """Refuse what has no weights that training could change."""
+    network(name, value)
+    if not any(weight.requires_grad for weight in value.parameters()):
+        raise ValueError(f"{name}: expected weights to train, got none")
 
 
-def _average_or_none(name: str, value: Any) -> None:
-    """Refuse what is neither None nor made by `moving_average`."""
-    if value is not None and not isinstance(value, AveragedModel):
-        raise ValueError(f"{name}: expected None or what moving_average(model) returns")
+def _average(name: str, value: Any) -> None:
+    """Refuse what `moving_average` has not made."""
+    if not isinstance(value, AveragedModel):
+        raise ValueError(f"{name}: expected None or what moving_average(model) returns")  # noqa: TRY004
 
 
-def _file_or_none(name: str, value: Any) -> None:
+def _file(name: str, value: Any) -> None:
     """Refuse a path in a folder that does not exist, before hours of training."""
-    if value is not None and not Path(value).absolute().parent.is_dir():
+    if not Path(value).absolute().parent.is_dir():
         raise ValueError(f"{name}: expected a file in a folder that exists, got {value}")
 
 
 @validated(
+    model=_trainable,
+    data=_columns,
+    steps=count,
+    batch_size=count,
+    lr=positive,
+    seed=seed,
     optimizer=one_of(list(OPTIMIZERS)),
     schedule=one_of(list(SCHEDULES)),
     precision=one_of(list(PRECISIONS)),
-    clip=_positive_or_none,
-    ema=_average_or_none,
-    checkpoint=_file_or_none,
+    clip=optional(positive_or_infinite),
+    ema=optional(_average),
+    checkpoint=optional(_file),
     save_every=count,
 )
 def fit(
@@ -198,10 +215,11 @@ def fit(
             an uninterrupted run would have had to the last bit.
 
     Raises:
-        ValueError: for data without rows or of different lengths, counts below 1, an unknown
-            name, a checkpoint of a run with other settings, a batch that does not divide among
-            the processes, or a loss that is not one finite number (the model keeps the weights
-            it had before that step).
+        ValueError: for a model without weights to train, data without rows or of different
+            lengths, counts below 1, a rate or a clip that is not above 0, a seed that is not an
+            integer of at least 0, an unknown name, a checkpoint of a run with other settings, a
+            batch that does not divide among the processes, or a loss that is not one finite
+            number (the model keeps the weights it had before that step).
     """
     order = batches(data, steps=steps, batch_size=batch_size, seed=seed)
     team = _team()
@@ -221,7 +239,8 @@ def fit(
     if checkpoint and Path(checkpoint).exists():
         states = run.load(Path(checkpoint))
         # Clones, because PyTorch reads a generator's state from where the memory of a view begins.
-        restore_generators({name: each[rank].clone() for name, each in states.items()}, where)
+        own = {name: state[rank].clone() for name, state in states.items()}
+        restore_generators(own, where)
     network = team.prepare_model(model) if team else model
     low = PRECISIONS[precision]
     done = len(run.losses)
@@ -245,7 +264,7 @@ def fit(
             run.losses.append(mean)
             show(step, mean)
             if checkpoint and (step % save_every == 0 or step == steps):
-                states = {name: _all(team, each) for name, each in generators(where).items()}
+                states = {name: _all(team, state) for name, state in generators(where).items()}
                 if rank == 0:
                     run.save(Path(checkpoint), states)
                 if team:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from derived._validation import checks_values, count, validated
+from derived._validation import checks_values, count, network, validated
 from derived.data import mnist
 from derived.diffusion import Schedule, convert, energy_distance, sample
 from derived.training import fit, moving_average
@@ -224,7 +224,7 @@ def velocity_denoiser(
     return lambda x, t: convert(model(x, t, labels).to(x.dtype), x, t, "velocity", "x0", flow)
 
 
-@validated(steps=count, batch_size=count)
+@validated(model=network, steps=count, batch_size=count)
 def race(
     model: nn.Module,
     *,
@@ -238,25 +238,25 @@ def race(
     of 500 drawn digits from the 500 held out. The model stays where it is, on any device.
     """
     device = next(model.parameters()).device
-    train, (fresh, _) = held_out()
+    train, (unseen, _) = held_out()
     average = moving_average(model)
     options = {"steps": steps, "batch_size": batch_size, "clip": 1.0, "precision": "bf16"}
     begin = time.perf_counter()
     fit(model, velocity_loss, train, ema=average, **options)
     speed = steps * batch_size / (time.perf_counter() - begin)
-    flow, labels = Schedule.rectified_flow(), torch.arange(len(fresh), device=device) % _CLASSES
-    start = torch.randn(fresh.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    flow, labels = Schedule.rectified_flow(), torch.arange(len(unseen), device=device) % _CLASSES
+    start = torch.randn(unseen.shape, generator=torch.Generator().manual_seed(0)).to(device)
     for solver in ("ddim", "heun", "dpmpp_2m"):
-        for each in calls:
-            times = flow.times((each + 1) // 2 if solver == "heun" else each)
+        for number in calls:
+            times = flow.times((number + 1) // 2 if solver == "heun" else number)
             begin = time.perf_counter()
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-                made = sample(velocity_denoiser(average, labels), start, times, flow, solver).cpu()
+                drawn = sample(velocity_denoiser(average, labels), start, times, flow, solver).cpu()
             seconds = time.perf_counter() - begin
             yield {
                 "solver": solver,
-                "calls": each,
-                "energy distance": energy_distance(made, fresh).item(),
-                "sampling: images/s": len(made) / seconds,
+                "calls": number,
+                "energy distance": energy_distance(drawn, unseen).item(),
+                "sampling: images/s": len(drawn) / seconds,
                 "training: images/s": speed,
             }

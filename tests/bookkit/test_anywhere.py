@@ -1,21 +1,20 @@
-"""The run that compares outputs: in any folder, without a network or a reader, twice in a kernel."""
+"""The run that compares outputs: in any folder, without a network or a reader, twice in a kernel.
+
+`make outputs` runs every cell of every chapter so, `make outputs-twice` twice.
+"""
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from nbformat import v4, write
+from support import run
 
-from bookkit.notebooks import run as notebooks
 from bookkit.notebooks.compare import RECORD
-
-CHAPTERS = sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb"))
-# Where a chapter turns from formulas to data, training and simulations, which take most of its time.
-DATA = re.compile(r"load_digits|mnist|digits_on_canvas|torch\.optim|regression_cases|mean_error")
 
 OWN_FOLDER = "import os; print(os.path.exists('tiny.ipynb'), os.listdir())"
 CONNECTS = "import socket; socket.socket().connect(('192.0.2.1', 80))"
@@ -26,9 +25,9 @@ except OSError:
     print("offline")"""
 SENDS = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('192.0.2.1', 9))"
 BETWEEN_PROCESSES = "import socket; a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1))"
-LEAVES = """import torch
-print(torch.get_default_dtype())
-torch.set_default_dtype(torch.float64)"""
+LEAVES = """import decimal
+print(decimal.getcontext().prec)
+decimal.getcontext().prec = 5"""
 
 
 @dataclass
@@ -53,20 +52,31 @@ CASES = [
     Case("standard input", "import sys; print(repr(sys.stdin.read()))", "''\n", (True, True)),
     Case("a name used before", "print('n' in globals())", "False\n", (True, False), "True"),
     Case("the name", "n = 1", "", (True, True)),
-    Case("a default left changed", LEAVES, "torch.float32\n", (True, False), "torch.float64"),
+    Case("a default left changed", LEAVES, "28\n", (True, False), "now:    5"),
 ]
 
 
-def run(notebook, folder, *options):
-    """Run and compare a notebook; return each cell's outcomes and what is said of those that fail."""
-    write(notebook, folder / "tiny.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "-v", "--color=no", "--rootdir", "."]
-    command += ["-p", "bookkit.notebooks.compare", "-p", "no:cacheprovider", "tiny.ipynb", *options]
-    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-    outcomes = re.findall(r"::Cell (\d+)( again)? (PASSED|FAILED)", done.stdout)
-    sections = re.split(r"^_+ .*Cell (\d+(?: again)?) _+$", done.stdout, flags=re.MULTILINE)
-    said = dict(zip(sections[1::2], sections[2::2], strict=True))
-    return [(int(n), bool(again), word == "PASSED") for n, again, word in outcomes], said
+def compare(folder, *options):
+    """Run and compare a folder's notebooks.
+
+    Return for each a list of (number, whether it is the second run, whether it passed) in the
+    order of the cells that ran, and what is said of those that failed.
+    """
+    names = sorted(path.name for path in folder.glob("*.ipynb"))
+    command = [sys.executable, "-m", "pytest", "--nbval", "--rootdir=.", "--junitxml=said.xml"]
+    command += ["-p", "bookkit.notebooks.compare", "-p", "no:cacheprovider", *options, *names]
+    run(command, cwd=folder, check=False)
+    cases = ElementTree.parse(folder / "said.xml").iter("testcase")
+    (folder / "said.xml").unlink()
+    outcomes, said = {Path(name).stem: [] for name in names}, {}
+    for case in cases:
+        notebook = next(name for name in outcomes if name in case.get("classname"))
+        number, again = re.fullmatch(r"Cell (\d+)( again)?", case.get("name")).groups()
+        failure = case.find("failure")
+        outcomes[notebook].append((int(number), bool(again), failure is None))
+        if failure is not None:
+            said[notebook, int(number), bool(again)] = failure.text
+    return outcomes, said
 
 
 def tiny():
@@ -80,9 +90,13 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
+    """Run the cases and a second notebook twice, each in a process of its own."""
     folder = tmp_path_factory.mktemp("twice")
-    outcomes, said = run(tiny(), folder, "--twice")
-    return outcomes, said, json.loads((folder / RECORD).read_text("utf-8"))["tiny.ipynb"]
+    write(tiny(), folder / "tiny.ipynb")
+    cells = [v4.new_code_cell(source, execution_count=n) for n, source in enumerate(("1 / 0", ""))]
+    write(v4.new_notebook(cells=cells), folder / "other.ipynb")
+    outcomes, said = compare(folder, "--twice", "--numprocesses=2", "--dist=loadfile")
+    return outcomes, said, json.loads((folder / RECORD).read_text("utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -90,43 +104,35 @@ def twice(tmp_path_factory):
 )
 def test_a_cell_that_needs_its_surroundings_is_noticed(twice, number, case):
     outcomes, said, _ = twice
-    assert (number, False, case.passes[0]) in outcomes
-    assert (number, True, case.passes[1]) in outcomes
-    for name, passes in zip((str(number), f"{number} again"), case.passes, strict=True):
-        assert passes or case.says in said[name]
+    for again, passes in zip((False, True), case.passes, strict=True):
+        assert (number, again, passes) in outcomes["tiny"]
+        assert passes or case.says in said["tiny", number, again]
 
 
 def test_the_second_run_follows_the_whole_first_and_counts_each_cell_once(twice):
-    outcomes, _, counts = twice
-    assert [again for _, again, _ in outcomes] == [False] * len(CASES) + [True] * len(CASES)
+    outcomes, _, record = twice
+    assert [again for _, again, _ in outcomes["tiny"]] == [
+        again for again in (False, True) for _ in CASES
+    ]
     good = sum(all(case.passes) for case in CASES)
+    counts = record["tiny.ipynb"]
     assert (counts["passed"], counts["failed"]) == (good, len(CASES) - good)
 
 
-def test_several_processes_keep_one_record(tmp_path):
-    write(tiny(), tmp_path / "other.ipynb")
-    run(tiny(), tmp_path, "other.ipynb", "--numprocesses=2", "--dist=loadfile")
-    record = json.loads((tmp_path / RECORD).read_text("utf-8"))
-    good = sum(first for first, _ in (case.passes for case in CASES))
+def test_several_processes_keep_one_record(twice):
+    *_, record = twice
     assert list(record) == ["other.ipynb", "tiny.ipynb"]
-    for counts in record.values():
-        assert (counts["passed"], counts["failed"]) == (good, len(CASES) - good)
+    assert (record["other.ipynb"]["passed"], record["other.ipynb"]["failed"]) == (1, 1)
 
 
 def test_one_run_records_nowhere_if_told_so(tmp_path):
-    outcomes, _ = run(tiny(), tmp_path, "--outputs-record=")
-    assert [again for _, again, _ in outcomes] == [False] * len(CASES)
-    assert [good for *_, good in outcomes] == [case.passes[0] for case in CASES]
+    asks, binds = (CASES[number].source for number in (-3, -2))
+    output = v4.new_output("stream", name="stdout", text="False\n")
+    cells = [
+        v4.new_code_cell(asks, outputs=[output], execution_count=1),
+        v4.new_code_cell(binds, execution_count=2),
+    ]
+    write(v4.new_notebook(cells=cells), tmp_path / "tiny.ipynb")
+    outcomes, _ = compare(tmp_path, "--outputs-record=")
+    assert outcomes == {"tiny": [(0, False, True), (1, False, True)]}
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapters_formulas_run_anywhere_and_twice(chapter, tmp_path):
-    notebook = notebooks.read(chapter)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    end = next((n for n, cell in enumerate(code) if DATA.search(cell.source)), len(code))
-    notebook.cells = code[:end]
-    outcomes, said = run(notebook, tmp_path, "--twice")
-    assert end > len(code) / 3
-    assert not said, "\n".join(said.values())
-    assert outcomes == [(n, again, True) for again in (False, True) for n in range(end)]

@@ -15,6 +15,7 @@ def test_the_commit_is_named_with_changes_of_code_and_tests_alone(git, tmp_path)
     head = git("rev-parse", "--short", "HEAD")
     assert commit(tmp_path) == head
     (tmp_path / "tests/chapters/tiny/mutants.json").write_text("{}")
+    (tmp_path / "tests/chapters/tiny/record.json").write_text("{}")
     (tmp_path / "notes.md").write_text("elsewhere")
     assert commit(tmp_path) == head
     (tmp_path / "tests/test_tiny.py").write_text("new, and not added yet")

@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field
 
 import pytest
 from nbformat import v4, write
+from support import run
 
 from bookkit.notebooks.compare import RECORD, differences, numbers, tolerance_problems
 
@@ -106,12 +106,12 @@ def report(tmp_path_factory):
     write(v4.new_notebook(cells=cells), folder / "tiny.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-v", "--color=no", "--rootdir", "."]
     command += ["-p", "bookkit.notebooks.compare", "-p", "no:cacheprovider", "tiny.ipynb"]
-    run = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-    outcomes = dict(re.findall(r"::Cell (\d+) (PASSED|FAILED)", run.stdout))
+    said = run(command, cwd=folder, check=False).stdout
+    outcomes = dict(re.findall(r"::Cell (\d+) (PASSED|FAILED)", said))
     known = json.loads((folder / RECORD).read_text("utf-8"))["tiny.ipynb"]
     passing = sum(case.passes for case in CASES)
     assert (known["passed"], known["failed"]) == (passing, len(CASES) - passing)
-    sections = re.split(r"^_+ .*Cell (\d+) _+$", run.stdout, flags=re.MULTILINE)
+    sections = re.split(r"^_+ .*Cell (\d+) _+$", said, flags=re.MULTILINE)
     return outcomes, dict(zip(sections[1::2], sections[2::2], strict=True))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bookkit import ROOT
 from bookkit.mutants import trials as mutants
-from bookkit.mutants.changes import mutants_of
+from bookkit.mutants.changes import draw, mutants_of
 from bookkit.verified import record
 
 
@@ -98,6 +100,32 @@ def test_a_mutant_knows_its_place_and_its_key_does_not_know_its_line():
         assert [mutant.scope for mutant in cached] == [None, None]
 
 
+def test_a_draw_does_not_know_where_functions_stand():
+    first = "def f(a, b):\n    return a + b * 2\n\n\n"
+    second = "def g(a):\n    if a > 3:\n        return a - 1\n    return a / 2\n\n\n"
+    together = mutants_of(first + second)
+    apart = mutants_of("import math\n" + second) + mutants_of(first)
+    keys = [mutant.key for mutant in draw(together, 5, seed=0)]
+    assert len(set(keys)) == 5 < len(together)
+    assert [mutant.key for mutant in draw(apart, 5, seed=0)] == keys
+    assert [mutant.key for mutant in draw(together, 6, seed=0)][:5] == keys
+    assert [mutant.key for mutant in draw(together, 5, seed=1)] != keys
+    assert len(draw(together, 1000, seed=0)) == len(together)
+
+
+CHAPTERS = [path.parent.name for path in sorted(ROOT.glob("tests/chapters/*/survivors.toml"))]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_accepted_survivors_are_mutants_of_the_chapters_code(chapter):
+    skip, accepted = mutants.read_settings(ROOT, chapter)
+    target = mutants.Target(ROOT, chapter)
+    code = {mutant.key for mutant in target.mutants(skip)}
+    assert not [" | ".join(key) for key in accepted if key not in code]
+    names = set(re.findall(r"\w+", "\n".join(path.read_text() for path in target.files)))
+    assert skip <= names
+
+
 MODULE = """
 from jaxtyping import Float
 from numpy import ndarray
@@ -143,6 +171,10 @@ def test_doubled():
         os._exit(3)
 """
 
+TESTS = "tests/chapters/tiny/test_tiny.py"
+SURVIVORS = "tests/chapters/tiny/survivors.toml"
+KEPT = "tests/chapters/tiny/mutants.json"
+
 CONFTEST = """
 from jaxtyping import install_import_hook
 
@@ -150,10 +182,9 @@ install_import_hook("derived", "beartype.beartype")
 """
 
 SURVIVOR = """
-[tiny]
 skip = ["emptied"]
 
-[[tiny.survivors]]
+[[survivors]]
 function = "doubled"
 line = "return x + x"
 mutant = "return x - x"
@@ -169,8 +200,8 @@ def book(tmp_path: Path) -> Path:
         "src/derived/__init__.py": "",
         "src/derived/tiny.py": MODULE,
         "tests/conftest.py": CONFTEST,
-        "tests/test_tiny.py": GOOD,
-        "tests/mutants.toml": SURVIVOR.partition("[[")[0],
+        TESTS: GOOD,
+        SURVIVORS: SURVIVOR.partition("[[")[0],
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -183,8 +214,8 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def run(book: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "bookkit.mutants", "tiny", "--patience", "0"]
+def run(book: Path, *options: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "bookkit.mutants", "tiny", "--patience", "0", *options]
     # The plugins of what else is installed would take most of the time.
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
@@ -198,19 +229,19 @@ def figures(book: Path) -> dict:
 
 
 def test_good_tests_kill_every_mutant(book):
-    (book / "tests" / "mutants.toml").unlink()
+    (book / SURVIVORS).unlink()
     status, printed = run(book)
     assert status == 0, printed
     assert "tiny: 4 of 4 mutants killed (100.0 %); 0 more survive" in printed
     assert (figures(book)["total"], figures(book)["killed"]) == (4, 4)
     # `n -= by` made `n += by` counts for ever.
     assert figures(book)["killers"] == {
-        "tests/test_tiny.py::test_giou": 1,
-        "tests/test_tiny.py::test_emptied": 1,
+        "tests/chapters/tiny/test_tiny.py::test_giou": 1,
+        "tests/chapters/tiny/test_tiny.py::test_emptied": 1,
         "exit 3": 1,
         "time limit": 1,
     }
-    kept = json.loads((book / "tests/mutants/tiny.json").read_text())
+    kept = json.loads((book / KEPT).read_text())
     assert (kept["killed"], kept["survived"], kept["commit"]) == (4, 0, "unknown")
     assert kept["digest"] == record.chapter_digest(book, "tiny")
     # Mutants leave no trace: no record of outcomes, no bytecode of theirs.
@@ -222,7 +253,7 @@ def test_good_tests_kill_every_mutant(book):
 
 
 def test_a_weak_test_and_a_missing_one_let_mutants_survive(book):
-    edit(book / "tests" / "test_tiny.py", "doubled(2) != 4", "doubled(0) != 0")
+    edit(book / TESTS, "doubled(2) != 4", "doubled(0) != 0")
     edit(
         book / "src" / "derived" / "tiny.py",
         "def doubled",
@@ -236,17 +267,67 @@ def test_a_weak_test_and_a_missing_one_let_mutants_survive(book):
     assert {m["function"] for m in figures(book)["survivors"]} == {"doubled", "unused"}
 
 
+def test_a_package_is_changed_in_each_of_its_files(book):
+    package = book / "src" / "derived" / "tiny"
+    similarity, loops = MODULE.split("\n\n\n", 1)[0], MODULE[MODULE.index("def emptied") :]
+    similarity += "\n\n\n" + MODULE[MODULE.index("def giou") : MODULE.index("def emptied")]
+    (package / "rooms").mkdir(parents=True)
+    (package / "rooms" / "__init__.py").write_text("")
+    (package / "rooms" / "similarity.py").write_text(similarity)
+    (package / "loops.py").write_text(loops)
+    (package / "__init__.py").write_text(
+        "from derived.tiny.loops import doubled, emptied\n"
+        "from derived.tiny.rooms.similarity import giou\n"
+    )
+    package.with_suffix(".py").unlink()
+    edit(book / TESTS, "doubled(2) != 4", "doubled(0) != 0")
+    status, printed = run(book)
+    assert status == 1
+    assert "src/derived/tiny/loops.py:8 in doubled\n" in printed
+    assert "tiny: 1 of 2 mutants killed (50.0 %)" in printed
+    assert figures(book)["killers"] == {f"{TESTS}::test_giou": 1}
+    digest = json.loads((book / KEPT).read_text())["digest"]
+    assert digest == record.chapter_digest(book, "tiny")
+    edit(package / "rooms" / "similarity.py", "j - waste", "j + waste")
+    assert digest != record.chapter_digest(book, "tiny")
+
+
+def test_a_sample_stands_beside_the_last_whole_run(book):
+    edit(book / TESTS, "doubled(2) != 4", "doubled(0) != 0")
+    keep = {"killed": 7, "survived": 1, "accepted": 0, "score": 87.5, "seconds": 1}
+    target = mutants.Target(book, "tiny")
+    mutants.keep(target, keep)
+    whole = json.loads((book / KEPT).read_text())
+    tries = draw(target.mutants(frozenset(["emptied"])), 1, seed=3)
+    killed = sum(mutant.function == "giou" for mutant in tries)
+    run(book, "--sample", "1", "--seed", "3")
+    kept = json.loads((book / KEPT).read_text())
+    sample = kept.pop("sample")
+    assert kept == whole
+    assert (sample["tried"], sample["killed"], sample["seed"]) == (1, killed, 3)
+    assert {"date", "commit", "digest"} < sample.keys()
+    mutants.keep(target, keep)
+    assert json.loads((book / KEPT).read_text()) == whole | {"sample": sample}
+
+
+def test_a_survivor_that_a_sample_leaves_out_is_not_stale(book, capsys):
+    (book / SURVIVORS).write_text(SURVIVOR)
+    *others, doubled = mutants.Target(book, "tiny").mutants(frozenset())
+    assert report(book, killed=[(m, "test") for m in others], undrawn=[doubled])[1]
+    assert "stale" not in capsys.readouterr().out
+
+
 def test_a_chapters_tests_may_span_several_files(book):
     edit(
         book / "src" / "derived" / "tiny.py",
         "def doubled",
         "def negated(x):\n    return -x\n\n\ndef doubled",
     )
-    (book / "tests" / "test_tiny_more.py").write_text(
+    (book / TESTS).with_name("test_tiny_more.py").write_text(
         "from derived.tiny import negated\n\n\ndef test_negated():\n    assert negated(1) == -1\n"
     )
     run(book)
-    assert figures(book)["killers"]["tests/test_tiny_more.py::test_negated"] == 1
+    assert figures(book)["killers"]["tests/chapters/tiny/test_tiny_more.py::test_negated"] == 1
 
 
 def test_tests_may_import_from_the_folder_of_benchmarks(book):
@@ -255,10 +336,8 @@ def test_tests_may_import_from_the_folder_of_benchmarks(book):
     path = (
         'import sys\nsys.path.insert(0, str(__import__("pathlib").Path("benchmarks").resolve()))\n'
     )
-    edit(
-        book / "tests" / "test_tiny.py", "import os\n", f"import os\n{path}from sizes import TWO\n"
-    )
-    edit(book / "tests" / "test_tiny.py", "doubled(2)", "doubled(TWO)")
+    edit(book / TESTS, "import os\n", f"import os\n{path}from sizes import TWO\n")
+    edit(book / TESTS, "doubled(2)", "doubled(TWO)")
     status, printed = run(book)
     assert status == 0, printed
 
@@ -268,7 +347,7 @@ def test_a_result_names_its_commit_and_changes_since(book, git):
         (book / "src" / "derived" / "tiny.py").write_text(MODULE + change)
         numbers = dict.fromkeys(("killed", "survived", "accepted", "score", "seconds"), 0)
         mutants.keep(mutants.Target(book, "tiny"), numbers)
-        return json.loads((book / "tests/mutants/tiny.json").read_text())["commit"]
+        return json.loads((book / KEPT).read_text())["commit"]
 
     git("init", "-q")
     git("add", ".")
@@ -276,14 +355,14 @@ def test_a_result_names_its_commit_and_changes_since(book, git):
     head = git("rev-parse", "--short", "HEAD")
     assert commit_after() == head
     # Another chapter's result, not committed yet, is no change.
-    assert (book / "tests/mutants/tiny.json").exists()
+    assert (book / KEPT).exists()
     assert commit_after() == head
     assert commit_after("\n# changed\n") == f"{head} with changes"
 
 
 def test_an_accepted_survivor_does_not_count(book):
-    (book / "tests" / "mutants.toml").write_text(SURVIVOR)
-    edit(book / "tests" / "test_tiny.py", "doubled(2) != 4", "doubled(0) != 0")
+    (book / SURVIVORS).write_text(SURVIVOR)
+    edit(book / TESTS, "doubled(2) != 4", "doubled(0) != 0")
     status, printed = run(book)
     assert status == 0, printed
     assert "1 of 1 mutants killed (100.0 %); 1 more survive for an accepted reason" in printed
@@ -291,7 +370,7 @@ def test_an_accepted_survivor_does_not_count(book):
 
 
 def test_tests_that_fail_on_the_unchanged_module(book):
-    edit(book / "tests" / "test_tiny.py", "emptied(2, 1) == 0", "emptied(2, 1) == 1")
+    edit(book / TESTS, "emptied(2, 1) == 0", "emptied(2, 1) == 1")
     status, printed = run(book)
     assert status == 1
     assert "test_emptied" in printed and "must pass on the unchanged module" in printed
@@ -300,28 +379,28 @@ def test_tests_that_fail_on_the_unchanged_module(book):
 def report(book: Path, **outcome: list) -> tuple[dict, bool]:
     target = mutants.Target(book, "tiny")
     settings = mutants.read_settings(book, "tiny")
-    return mutants.report(target, MODULE, mutants.Outcome(**outcome), *settings)
+    return mutants.report(target, mutants.Outcome(**outcome), *settings)
 
 
 def test_an_accepted_survivor_that_is_killed_or_gone_is_stale(book, capsys):
-    (book / "tests" / "mutants.toml").write_text(SURVIVOR)
-    *_, doubled = mutants_of(MODULE)
+    (book / SURVIVORS).write_text(SURVIVOR)
+    *_, doubled = mutants.Target(book, "tiny").mutants(frozenset())
     assert report(book, survived=[doubled])[1]
     assert report(book, untried=[doubled])[0]["untried"] == 1
     assert "stale" not in capsys.readouterr().out
     for outcome in ({"killed": [(doubled, "test")]}, {}):
         assert not report(book, **outcome)[1]
-        assert "stale in tests/mutants.toml, killed or gone: doubled" in capsys.readouterr().out
+        assert "stale in survivors.toml, killed or gone: doubled" in capsys.readouterr().out
 
 
 def test_a_name_to_skip_that_is_gone_is_stale(book, capsys):
-    (book / "tests" / "mutants.toml").write_text('[tiny]\nskip = ["BLOCK", "emptied"]\n')
+    (book / SURVIVORS).write_text('skip = ["BLOCK", "emptied"]\n')
     assert not report(book)[1]
     assert "killed or gone: skip | BLOCK\n" in capsys.readouterr().out
 
 
 def test_being_out_of_time_is_no_success(book, capsys):
-    first, *others = mutants_of(MODULE)
+    first, *others = mutants.Target(book, "tiny").mutants(frozenset())
     figures, in_order = report(book, killed=[(first, "test")], untried=others)
     assert not in_order and figures["score"] == 100
     assert "3 mutants were not tried: out of time" in capsys.readouterr().out
@@ -329,6 +408,6 @@ def test_being_out_of_time_is_no_success(book, capsys):
 
 def test_an_accepted_survivor_needs_a_reason(book):
     reason = "only tried at zero, where both are the same"
-    (book / "tests" / "mutants.toml").write_text(SURVIVOR.replace(reason, " "))
+    (book / SURVIVORS).write_text(SURVIVOR.replace(reason, " "))
     with pytest.raises(SystemExit, match="needs function, line, mutant and reason"):
         mutants.read_settings(book, "tiny")

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measured import RESULT
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from bookkit.site.reports import benchmarks, verification
 from bookkit.site.reports.benchmarks import Row
-from bookkit.site.reports.verification import Standing, sentences
+from bookkit.site.reports.verification import Result, Standing, sentences
 from bookkit.verified import record
+from bookkit.verified.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,15 +25,18 @@ BOX = Standing(
     "Boxes",
     Counter(passed=8, conjecture=1, open=1),
     tests=12,
-    cases=(40, 41),
+    cases=Result(40, 41),
     outputs=20,
-    cells=(30, 30),
+    cells=Result(30, 30),
     figures=1,
     exercises=2,
     mutants={"killed": 90, "survived": 10, "date": "2026-01-02", "commit": "abc1234"},
     current=True,
 )
 UNSEEN = Standing("pose", "Poses", Counter(open=3), 4, None, 5, None, 1, 0, None, False)
+CLONED = replace(BOX, cases=Result(41, 41, "2026-01-02"), cells=Result(30, 30, "2026-01-03"))
+BEFORE = Result(0, 0, "2026-01-02", changed=True)
+CHANGED = replace(UNSEEN, statuses=Counter(changed=3), cases=BEFORE, cells=BEFORE)
 
 BENCH = '''"""How fast is `derived.box`, beside loops?
 
@@ -40,16 +45,6 @@ BENCH = '''"""How fast is `derived.box`, beside loops?
 One thread. Writes benchmarks/results/box.json.
 """
 '''
-RESULT = {
-    "date": "2026-01-02",
-    "versions": {"torch": "9.9"},
-    "machine": "abacus",
-    "rounds": 9,
-    "results": {
-        "add": {"ms": {"others": 4.0, "derived": 2.0}, "times_faster": 2.0, "quartiles": [1.5, 3]},
-        "take": {"ms": {"others": 1.0, "derived": 2.0}, "times_faster": 0.5, "quartiles": [0.4, 2]},
-    },
-}
 NOTEBOOK = {
     "cells": [
         {
@@ -89,11 +84,39 @@ def test_sentences_add_up_the_chapters_and_say_what_was_not_run():
     assert list(sentences([UNSEEN]))[-1] == "Mutants: not run here."
 
 
+@pytest.mark.parametrize(
+    ("chapters", "said"),
+    [
+        ([CLONED], "41 of 41 cases passed on 2026-01-02."),
+        (
+            [CLONED, replace(CLONED, cases=Result(41, 41, "2026-01-09"))],
+            "82 of 82 cases passed between 2026-01-02 and 2026-01-09.",
+        ),
+        ([CHANGED], "1 chapter changed since recorded."),
+        (
+            [BOX, CLONED, CHANGED, UNSEEN, UNSEEN],
+            "in the last run here 40 of 41 cases passed, 41 of 41 cases passed on 2026-01-02, 1 "
+            + "chapter changed since recorded, 2 chapters not run here.",
+        ),
+    ],
+)
+def test_what_is_recorded_counts_where_nothing_ran_here(chapters, said):
+    assert list(sentences(chapters))[1].partition("; ")[2] == said
+
+
+def test_a_row_tells_what_is_recorded_and_what_changed_since():
+    equations, tests, outputs = verification._row(CLONED)[1:4]
+    assert (equations, tests) == ("9 of 10 hold", "41 of 41 cases, 2026-01-02")
+    assert outputs == "20, compared, 2026-01-03"
+    changed = tuple(f"{n}, changed since recorded" for n in (3, 4, 5))
+    assert verification._row(CHANGED)[1:4] == changed
+
+
 def test_a_row_tells_a_failed_run_from_none_and_an_old_result_from_a_present_one():
     _, equations, tests, outputs, _, mutants = verification._row(BOX)
     assert (equations, tests, outputs) == ("9 of 10 hold", "40 of 41 cases", "20, compared")
     assert mutants == "90 of 100 (2026-01-02, commit abc1234)"
-    changed = replace(BOX, current=False, cells=(29, 30))
+    changed = replace(BOX, current=False, cells=Result(29, 30))
     assert verification._row(changed)[3] == "20, differ"
     assert verification._row(changed)[5].endswith("abc1234, before the last change)")
     assert verification._row(UNSEEN)[1:4] == tuple(f"{n}, not run here" for n in (3, 4, 5))
@@ -138,7 +161,8 @@ def book(tmp_path):
         "chapters/box.ipynb": json.dumps(NOTEBOOK),
         "benchmarks/bench_box.py": BENCH,
         "src/derived/box.py": "x = 1\n",
-        "tests/chapters/box/test_box.py": "def test_x():\n    assert True\n",
+        "tests/chapters/box/test_box.py": "import pytest\n\n\n"
+        '@pytest.mark.verifies("box-x", by="exact")\ndef test_x():\n    assert True\n',
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -162,14 +186,20 @@ def built(folder: Path) -> str:
     return (out / "index.html").read_text("utf-8")
 
 
+def compared(book: Path, **more: int) -> None:
+    """Leave what a run leaves in which the notebook's cells came out."""
+    digest = record.code_digest(book / "chapters/box.ipynb", book)
+    entry = {"digest": digest, "date": "2026-01-03", "passed": 1, "failed": 0} | more
+    record.write(book / "_build/outputs.json", {"chapters/box.ipynb": entry})
+
+
 def test_a_new_result_rewrites_the_page(book):
     page = built(book)
     assert "Mutants: not run here." in page and "Result: not run here." in page
     assert "Stored outputs: 1 in 1 notebook, figures included; not run here." in page
 
     path = book / "chapters/box.ipynb"
-    known = {"chapters/box.ipynb": {"digest": record.file_digest(path), "passed": 1, "failed": 0}}
-    record.write(book / "_build/outputs.json", known)
+    compared(book)
     mutants = BOX.mutants | {"digest": record.chapter_digest(book, "box")}
     record.write(book / "tests/chapters/box/mutants.json", mutants)
     record.write(book / "benchmarks/results/box.json", RESULT)
@@ -185,9 +215,42 @@ def test_a_new_result_rewrites_the_page(book):
     assert "figures included; not run here." in page
 
 
+def test_a_clone_shows_what_is_recorded_until_its_code_changes(book, capsys):
+    page = built(book)
+    assert "1 not run here" in page and "Tests of them: 1; not run here." in page
+    test = book / "tests/chapters/box/test_box.py"
+    entry = {"digest": record.code_digest(test, book), "date": "2026-01-02", "torch": "9.9"}
+    entry["outcomes"] = {"test_x[1]": "passed", "test_x[2]": "passed"}
+    record.write(book / "_build/verified.json", {"tests/chapters/box/test_box.py": entry})
+    main(["accept", "--root", str(book)])
+    compared(book, failed=2)
+    assert main(["record", "--root", str(book)]) == 1
+    assert "chapters/box.ipynb: 2 cells do not come out as stored" in capsys.readouterr().out
+    compared(book)
+    assert main(["record", "--root", str(book)]) == 0
+    assert "in the last run here 2 of 2 cases passed" in built(book)
+    (book / "_build/outputs.json").unlink()
+    # The outputs that were recorded before are, as long as they hold.
+    assert main(["record", "--root", str(book)]) == 0
+    (book / "_build/verified.json").unlink()
+    page = built(book)
+    assert "1 verified" in page and "2 of 2 cases passed on 2026-01-02." in page
+    assert "figures included; 1 of 1 cell passed on 2026-01-03." in page
+    (book / "src/derived/box.py").write_text("x = 2\n")
+    page = built(book)
+    assert "1 with tests that passed before a change" in page
+    assert "Tests of them: 1; 1 chapter changed since recorded." in page
+    assert "figures included; 1 chapter changed since recorded." in page
+
+
 @pytest.mark.parametrize(
     "name",
-    ["tests/chapters/box/mutants.json", "benchmarks/results/box.json", "_build/verified.json"],
+    [
+        "tests/chapters/box/mutants.json",
+        "tests/chapters/box/record.json",
+        "benchmarks/results/box.json",
+        "_build/verified.json",
+    ],
 )
 def test_a_build_names_the_file_that_is_cut_off(book, name):
     (book / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,21 +7,49 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_reports import RESULT
+from measured import RESULT
 
 from bookkit.site.reports import benchmarks, verification
 from bookkit.stored import files as stored
-from bookkit.verified import record
+from bookkit.verified import marks, record
 from derived import gpu
 
 TESTS = {
     "tests/test_box.py": {
         "digest": "0123",
+        "date": "2026-01-02",
+        "torch": "9.9",
         "outcomes": {"test_area[1]": "passed", "test_area[2]": "failed"},
     },
-    "tests/test_pose.py": {"digest": "4567", "outcomes": {}},
+    "tests/test_pose.py": {
+        "digest": "4567",
+        "date": "2026-01-02",
+        "torch": "9.9",
+        "outcomes": {},
+    },
 }
-NOTEBOOKS = {"chapters/box.ipynb": {"digest": "0123", "passed": 3, "failed": 0}}
+CHAPTER = {
+    "date": "2026-01-02",
+    "commit": "abc1234",
+    "torch": "9.9",
+    "equations": {"box-area": "0123"},
+    "tests": {
+        "tests/chapters/box/test_box.py": {
+            "depends on": {"requirements.txt": "4567"},
+            "outcomes": {"test_area": {"passed": 2, "skipped": 1}},
+        },
+    },
+    "outputs": {
+        "chapters/box.ipynb": {
+            "depends on": {"requirements.txt": "4567"},
+            "date": "2026-01-02",
+            "passed": 3,
+        },
+    },
+}
+NOTEBOOKS = {
+    "chapters/box.ipynb": {"digest": "0123", "date": "2026-01-02", "passed": 3, "failed": 0}
+}
 MUTANTS = {"date": "2026-01-02", "commit": "abc1234", "digest": "0123", "killed": 9, "survived": 1}
 BENCHMARK = RESULT | {
     "results": {
@@ -44,7 +72,16 @@ RUN = {
 def use_tests(path):
     for known in record.read(path, record.TESTS).values():
         assert set(known["outcomes"].values()) <= set(record.OUTCOMES), "unknown outcomes"
-        assert isinstance(known["digest"], str)
+        assert all(isinstance(known[key], str) for key in ("digest", "date", "torch"))
+
+
+def use_chapter(path):
+    stored = record.read_chapter(path)
+    name = "tests/chapters/box/test_box.py"
+    test = marks.Test(name, "test_area", 1, 2, "", "", (("box-area", "exact"),), ())
+    if known := record.earlier(stored, test, {"requirements.txt": "4567"}):
+        assert set(known.outcomes) <= {"passed", "skipped"} and known.date
+    assert all(isinstance(digest, str) for digest in stored["equations"].values())
 
 
 def use_notebooks(path):
@@ -79,6 +116,7 @@ def use_run(path):
 
 READERS = {
     "tests": (use_tests, TESTS),
+    "chapter": (use_chapter, CHAPTER),
     "notebooks": (use_notebooks, NOTEBOOKS),
     "mutants": (use_mutants, MUTANTS),
     "benchmark": (use_benchmark, BENCHMARK),
@@ -163,6 +201,8 @@ def test_with_a_value_of_another_type_a_file_is_read_right_or_refused_by_name(na
     [
         ("tests", ("tests/test_box.py", "outcomes"), "tests/test_box.py.outcomes is missing"),
         ("notebooks", ("chapters/box.ipynb", "failed"), "chapters/box.ipynb.failed is missing"),
+        ("tests", ("tests/test_box.py", "date"), "tests/test_box.py.date is missing"),
+        ("chapter", ("equations",), "equations is missing"),
         ("mutants", ("commit",), "commit is missing"),
         ("benchmark", ("rounds",), "rounds is missing"),
         ("benchmark", ("results", "add", "times_faster"), "add.times_faster is missing"),

@@ -3,15 +3,19 @@
 import io
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import v4
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from bookkit.verified import checks, equations, marks, record
 from bookkit.verified.__main__ import main
+from bookkit.verified.dependencies import dependencies, module_files
 
 pytest_plugins = ["pytester"]
 
@@ -80,8 +84,8 @@ LABELS = ["box-area", "box-range", "box-symmetry"]
 
 
 def notebook(*cells: str) -> str:
-    made = [nbformat.v4.new_markdown_cell(cell, id=f"c{n}") for n, cell in enumerate(cells)]
-    return nbformat.writes(nbformat.v4.new_notebook(cells=made))
+    made = [v4.new_markdown_cell(cell, id=f"c{n}") for n, cell in enumerate(cells)]
+    return nbformat.writes(v4.new_notebook(cells=made))
 
 
 @pytest.fixture
@@ -132,13 +136,13 @@ def edit(root: Path, name: str, old: str, new: str) -> None:
 
 
 def passed(root: Path, **outcomes: str) -> None:
-    """Record that all tests passed, but for those given."""
-    path = root / "tests" / "test_box.py"
+    """Leave what a run leaves in which all tests passed, but for those given."""
+    (path,) = root.glob("tests/**/test_box.py")
     swap = outcomes.pop("test_swap", "passed")
-    found = {"test_area": "passed"} | {f"TestSymmetry::test_swap[{n}]": swap for n in (1, 2)}
-    digest = record.code_digest(path, root)
-    known = record.merged({}, "tests/test_box.py", digest, found | outcomes)
-    record.write(root / "_build" / "verified.json", known)
+    cases = {"test_area": "passed"} | {f"TestSymmetry::test_swap[{n}]": swap for n in (1, 2)}
+    entry = {"digest": record.code_digest(path, root), "date": "2026-01-02", "torch": "9.9"}
+    entry["outcomes"] = cases | outcomes
+    record.write(root / "_build" / "verified.json", {path.relative_to(root).as_posix(): entry})
 
 
 def read(root: Path) -> checks.Book:
@@ -486,9 +490,285 @@ def package(root: Path) -> Path:
 def test_outcomes_count_until_the_code_changes(package, name, fresh):
     assert {checks.verdict(read(package), label).status for label in LABELS} == {"passed"}
     with (package / name).open("a") as file:
-        file.write("# a change\n")
+        file.write("print()\n")
     statuses = {checks.verdict(read(package), label).status for label in LABELS}
     assert statuses == ({"passed"} if fresh else {"open"})
+
+
+MODULES = {
+    "requirements.txt": "torch==9.9\n",
+    "src/derived/__init__.py": "",
+    "src/derived/_edge.py": "LIMIT = 1\n\n\ndef check(x):\n    return x < LIMIT\n\n\n"
+    "def other(x):\n    return x\n",
+    "src/derived/box.py": "from ._edge import check\n\n\ndef area(x):\n    return check(x)\n",
+    "src/derived/pose.py": "x = 1\n",
+    "tests/support.py": "import math\nfrom math import pi, tau\n\n\ndef close(x):\n    return pi\n\n\n"
+    "def draw(x):\n    return tau\n",
+    "tests/conftest.py": "import pytest\n\n\n@pytest.fixture\ndef seed():\n    return 1\n\n\n"
+    "@pytest.fixture\ndef browser():\n    return 1\n",
+}
+
+
+@pytest.fixture
+def recorded(root: Path) -> Path:
+    """A fresh clone of a book whose chapter's tests passed and were recorded."""
+    for name, text in MODULES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+    used = "import pytest\nfrom support import close\nfrom derived import box\n"
+    edit(root, "tests/test_box.py", "import pytest\n", used)
+    edit(root, "tests/test_box.py", "def test_area():", "def test_area(seed):")
+    edit(root, "tests/test_box.py", "return sum(box)", "return close(1) + sum(box)")
+    (root / "tests/test_box.py").rename(root / "tests/chapters/box/test_box.py")
+    passed(root)
+    assert main(["record", "--root", str(root)]) == 0
+    (root / "_build" / "verified.json").unlink()
+    return root
+
+
+def said(root: Path) -> set[str]:
+    """What the marks of a book say after the method."""
+    return {checks.verdict(read(root), label).text.partition(" · ")[2] for label in LABELS}
+
+
+def test_a_record_tells_how_many_cases_had_which_outcome_and_what_they_depend_on(recorded):
+    known = json.loads((recorded / "tests/chapters/box/record.json").read_text())
+    assert (known["date"], known["torch"], known["commit"]) == ("2026-01-02", "9.9", "unknown")
+    assert known["equations"] == {e.label: e.digest for e in read(recorded).equations}
+    (tests,) = known["tests"].values()
+    assert tests["outcomes"] == {
+        "test_area": {"passed": 1},
+        "TestSymmetry::test_swap": {"passed": 2},
+    }
+    assert list(tests["depends on"]) == [
+        "requirements.txt",
+        "src/derived/_edge.py",
+        "src/derived/box.py",
+        "tests/chapters/box/test_box.py",
+        "tests/conftest.py",
+        "tests/support.py",
+    ]
+
+
+def test_a_fresh_clone_shows_when_each_equation_passed(recorded, capfd):
+    _, warnings = build(recorded)
+    html = page(recorded, "chapters/box")
+    assert warnings == [] and "make record" not in capfd.readouterr().err
+    assert html.count('data-status="passed"') == 3
+    assert "verified by exact identity · passed on 2026-01-02</summary>" in html
+    assert ">passed (2 cases) on 2026-01-02</span>" in html
+    assert "3 labeled equations: 3 verified." in page(recorded, "list")
+    assert "passed on 2026-01-02" in page(recorded, "list")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fresh"),
+    [
+        ("requirements.txt", "9.9", "9.10", False),
+        ("tests/chapters/box/test_box.py", "[1, 2]", "[1, 2, 3]", False),
+        ("src/derived/box.py", "check(x)", "check(-x)", False),
+        # Of shared code, what is entered by a name in a test, a helper or the module.
+        ("src/derived/_edge.py", "x < LIMIT", "x <= LIMIT", False),
+        ("src/derived/_edge.py", "LIMIT = 1", "LIMIT = 2", False),
+        ("src/derived/_edge.py", "    return x\n", "    return -x\n", True),
+        ("tests/support.py", "return pi", "return 3", False),
+        ("tests/support.py", "import pi, tau", "import e as pi, tau", False),
+        ("tests/support.py", "return tau", "return 6", True),
+        ("tests/support.py", "import pi, tau", "import pi, e as tau", True),
+        ("tests/support.py", "import math", "import math\n\nmath.pi = 3", False),
+        ("tests/support.py", "import math", '"""A note."""\n\nimport math  # of numbers', True),
+        ("tests/conftest.py", "def seed():\n    return 1", "def seed():\n    return 2", False),
+        ("tests/conftest.py", "def browser():\n    return 1", "def browser():\n    pass", True),
+        ("tests/conftest.py", "fixture\ndef b", "fixture(autouse=True)\ndef b", False),
+        ("src/derived/pose.py", "x = 1", "x = 2", True),
+    ],
+)
+def test_a_record_holds_until_what_its_tests_depend_on_changes(recorded, name, old, new, fresh):
+    assert said(recorded) == {"passed on 2026-01-02"}
+    edit(recorded, name, old, new)
+    assert said(recorded) == {f"{'passed on' if fresh else 'changed since'} 2026-01-02"}
+    book = read(recorded)
+    assert checks.unrecorded(book) == ([] if fresh else LABELS)
+    files = {file for earlier in book.earlier.values() for file in earlier.changed}
+    assert files == (set() if fresh else {name})
+
+
+def test_changed_latex_makes_the_record_of_that_equation_old(recorded, capfd):
+    edit(recorded, "chapters/box.ipynb", "J(A, B) = J(B, A)", "J(A, B) = -J(B, A)")
+    main(["accept", "--root", str(recorded)])
+    assert checks.unrecorded(read(recorded)) == ["box-symmetry"]
+    build(recorded)
+    html = page(recorded, "chapters/box")
+    assert html.count('data-status="passed"') == 2 and html.count('data-status="changed"') == 1
+    assert "tested by symbolic algebra · changed since 2026-01-02</summary>" in html
+    assert ">changed since 2026-01-02 (the equation)</span>" in html
+    assert "1 with tests that passed before a change" in page(recorded, "list")
+    assert "1 mark has an old record, or none: `make test`, then" in capfd.readouterr().err
+
+
+def test_a_changed_dependency_rewrites_the_pages(recorded):
+    build(recorded)
+    edit(recorded, "src/derived/box.py", "check(x)", "check(-x)")
+    build(recorded)
+    html = page(recorded, "chapters/box")
+    assert html.count('data-status="changed"') == 3
+    assert "changed since 2026-01-02 (src/derived/box.py)</span>" in html
+
+
+def test_a_run_here_is_preferred_to_the_record(recorded):
+    passed(recorded, test_swap="skipped")
+    assert said(recorded) == {"", "not passed here"}
+    passed(recorded, test_swap="failed")
+    assert checks.verdict(read(recorded), "box-symmetry").status == "failed"
+    # Where only some have run here, the others' record counts.
+    path = recorded / "_build/verified.json"
+    known = record.read(path)
+    (entry,) = known.values()
+    entry["outcomes"] = {"test_area": "passed"}
+    record.write(path, known)
+    assert said(recorded) == {"", "passed on 2026-01-02"}
+
+
+def test_a_required_pass_is_one_of_this_run(recorded):
+    _, warnings = build(recorded, verified_require_pass=True)
+    assert sum("needs a test that passes and none that fails" in line for line in warnings) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda root: passed(root, test_swap="failed"), "`box-symmetry` needs a test that passes"),
+        (lambda root: passed(root, test_swap="skipped"), "`box-symmetry` needs a test that passes"),
+        (lambda root: None, "test_area: not run here"),
+        (
+            lambda root: (passed(root), edit(root, "src/derived/box.py", "(x)", "(y)")),
+            "test_area: not run here",
+        ),
+        (
+            lambda root: (passed(root), edit(root, "chapters/box.ipynb", "B, A)", "B, B)")),
+            "LaTeX of `box-symmetry` changed",
+        ),
+        (
+            # The equation has a test that passed, and another that has not run.
+            lambda root: (
+                (root / "tests/chapters/box/test_more.py").write_text(
+                    'import pytest\n@pytest.mark.verifies("box-area", by="peer")\ndef test_p(): ...'
+                ),
+                passed(root),
+            ),
+            "tests/chapters/box/test_more.py:2: test_p has not run as it is now",
+        ),
+    ],
+)
+def test_nothing_is_recorded_of_a_run_that_lacks_a_pass(recorded, capsys, change, told):
+    change(recorded)
+    before = (recorded / "tests/chapters/box/record.json").read_text()
+    capsys.readouterr()
+    assert main(["record", "--root", str(recorded)]) == 1
+    out = capsys.readouterr().out
+    assert told in out and "nothing is recorded: " in out
+    assert (recorded / "tests/chapters/box/record.json").read_text() == before
+
+
+def test_chapters_are_recorded_one_by_one_and_what_is_no_chapter_goes(recorded, capsys):
+    old = recorded / "tests/chapters/old/record.json"
+    old.parent.mkdir()
+    old.write_text("{}")
+    edit(recorded, "index.md", "A book.", "$$ a = b $$ (index-a)")
+    main(["accept", "--root", str(recorded)])
+    passed(recorded)
+    assert main(["record", "--root", str(recorded)]) == 1
+    assert main(["record", "pose", "--root", str(recorded)]) == 1
+    assert "no chapter with labeled equations: pose; of" in capsys.readouterr().out
+    assert main(["record", "box", "--root", str(recorded)]) == 0 and old.is_file()
+    assert "tests/chapters/box/record.json: 3 equations, 2 tests" in capsys.readouterr().out
+    edit(recorded, "index.md", "$$ a = b $$ (index-a)", "A book.")
+    assert main(["record", "--root", str(recorded)]) == 0 and not old.exists()
+
+
+def test_a_build_names_the_record_that_is_broken(recorded):
+    edit(recorded, "tests/chapters/box/record.json", '"passed": 2', '"past": 2')
+    with pytest.raises(ExtensionError, match=r"box/record\.json: .*expected an outcome, got past"):
+        build(recorded)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from helper import *",
+        "import helper\nx = getattr(helper, 'f')",
+        "import helper\nx = helper.made_at_runtime",
+        "x = 'helper.made_at_runtime'",
+        "from importlib import import_module\nx = import_module('helper')",
+        "def test_x(monkeypatch):\n    import helper as h\n    return [h]",
+    ],
+)
+def test_all_of_a_file_counts_where_names_do_not_say_what_is_used(tmp_path, text):
+    (tmp_path / "tests").mkdir()
+    helper = tmp_path / "tests" / "helper.py"
+    helper.write_text("def f(): ...\n\n\ndef g(): ...\n")
+    (tmp_path / "tests" / "test_x.py").write_text(f"{text}\n")
+    before = dependencies(tmp_path / "tests" / "test_x.py", tmp_path)
+    with helper.open("a") as file:
+        file.write("\n\ndef h(): ...\n")
+    after = dependencies(tmp_path / "tests" / "test_x.py", tmp_path)
+    assert {name for name, _ in before.items() ^ after.items()} == {"tests/helper.py"}
+
+
+def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):
+    for name, text in {
+        "tests/test_x.py": "import derived.iou\n\nx = derived.iou.giou\n",
+        "src/derived/__init__.py": "",
+        "src/derived/iou/__init__.py": "from derived.iou._losses import giou\n"
+        "from derived.iou._rotated import rotated\n",
+        "src/derived/iou/_losses.py": "def giou(): ...\n",
+        "src/derived/iou/_rotated.py": "def rotated(): ...\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert set(dependencies(tmp_path / "tests/test_x.py", tmp_path)) == {
+        "src/derived/iou/__init__.py",
+        "src/derived/iou/_losses.py",
+        "tests/test_x.py",
+    }
+    # Of its own chapter, all rooms count.
+    own = tmp_path / "tests/chapters/iou/test_y.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    names = [f"src/derived/iou/{name}.py" for name in ("__init__", "_losses", "_rotated")]
+    assert list(dependencies(own, tmp_path)) == [*names, "tests/chapters/iou/test_y.py"]
+    assert module_files(tmp_path, "iou") == [tmp_path / name for name in names]
+    assert module_files(tmp_path, "pose") == [tmp_path / "src/derived/pose.py"]
+
+
+def test_a_notebook_depends_on_its_recordings_and_not_on_other_chapters(tmp_path):
+    cells = [v4.new_code_cell(text) for text in ("%time 1", "from derived import tool\ntool.use()")]
+    cells.append(v4.new_markdown_cell("import derived.pose"))
+    for name, text in {
+        "chapters/box.ipynb": nbformat.writes(v4.new_notebook(cells=cells)),
+        "chapters/pose.ipynb": nbformat.writes(v4.new_notebook()),
+        "chapters/recorded/box_peers.json": "{}",
+        "chapters/recorded/pose.json": "{}",
+        "chapters/checkpoints/box.safetensors": "",
+        "src/derived/box.py": "",
+        "src/derived/pose.py": "",
+        "src/derived/tool/__init__.py": "import importlib\n\n\ndef use():\n"
+        "    return importlib.import_module(input())\n",
+        "src/derived/tool/_base.py": "",
+        "src/derived/tool/box.py": "",
+        "src/derived/tool/pose_more.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert list(dependencies(tmp_path / "chapters/box.ipynb", tmp_path)) == [
+        "chapters/box.ipynb",
+        "chapters/checkpoints/box.safetensors",
+        "chapters/recorded/box_peers.json",
+        "src/derived/box.py",
+        "src/derived/tool/__init__.py",
+        "src/derived/tool/_base.py",
+        "src/derived/tool/box.py",
+    ]
 
 
 RUN = """
@@ -545,10 +825,11 @@ def outcomes_in(folder: Path) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("options", [(), ("--numprocesses=2",)])
 def test_the_plugin_records_what_became_of_each_case(pytester, run, options):
-    pytester.makepyfile(test_run=RUN)
+    # A name that no test file of the book has: both would be the same module.
+    pytester.makepyfile(test_tiny_outcomes=RUN)
     run(*options)
     assert outcomes_in(pytester.path) == {
-        "test_run.py": {
+        "test_tiny_outcomes.py": {
             "test_pass[1]": "passed",
             "test_pass[2]": "passed",
             "test_fail": "failed",
@@ -577,8 +858,56 @@ def test_a_partial_run_keeps_the_others_until_the_code_changes(pytester, run):
     }
 
 
+def test_a_run_says_when_it_was_and_on_which_torch(pytester, run):
+    pytester.makepyfile(test_tiny_outcomes=RUN)
+    run()
+    (entry,) = record.read(pytester.path / "_build" / "verified.json", record.TESTS).values()
+    assert (entry["date"], entry["torch"]) == (record.today(), metadata.version("torch"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcomes", "date"),
+    [
+        # Of test_b nothing newer is known, so that the older date stays.
+        ({}, {"test_a": "passed", "test_b": "passed"}, "2026-01-02"),
+        ({"digest": "other"}, {"test_a": "passed"}, "2026-01-09"),
+        ({"torch": "9.10"}, {"test_a": "passed"}, "2026-01-09"),
+        (
+            {"outcomes": {"test_a": "passed", "test_b": "failed"}},
+            {"test_a": "passed", "test_b": "failed"},
+            "2026-01-09",
+        ),
+    ],
+)
+def test_what_is_kept_of_an_earlier_run(changes, outcomes, date):
+    old = {"digest": "same", "date": "2026-01-02", "torch": "9.9"}
+    old["outcomes"] = {"test_a": "failed", "test_b": "passed"}
+    new = old | {"date": "2026-01-09", "outcomes": {"test_a": "passed"}} | changes
+    (entry,) = record.merged({"t.py": old}, "t.py", new).values()
+    assert (entry["outcomes"], entry["date"]) == (outcomes, date)
+
+
+def test_a_run_writes_nothing_but_the_build_folder(pytester, run):
+    pytester.makepyfile(test_tiny_outcomes=RUN)
+    record_file = pytester.path / "tests" / "chapters" / "box" / "record.json"
+    record_file.parent.mkdir(parents=True)
+    record_file.write_text("{}")
+    before = files_below(pytester.path)
+    run()
+    changed = {name for name, _ in before.items() ^ files_below(pytester.path).items()}
+    assert changed == {"_build/verified.json"}
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): record.file_digest(path)
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
 def test_an_empty_path_records_nothing(pytester, run):
-    pytester.makepyfile(test_run=RUN)
+    pytester.makepyfile(test_tiny_outcomes=RUN)
     run("--verified-record=")
     assert not (pytester.path / "_build").exists()
 

@@ -1,7 +1,17 @@
 """What the site does: its policy holds, search finds, themes switch, panels open and close."""
 
 import pytest
-from visits import PAGES, Visit, wait_for_frames, wait_until
+from visits import (
+    CHAPTERS,
+    PAGES,
+    SECTIONS,
+    UNREACHABLE,
+    Visit,
+    cases,
+    on,
+    wait_for_frames,
+    wait_until,
+)
 
 OUTSIDE = "https://outside.example/"
 # What an attack would try, and the directive that must stop it.
@@ -34,13 +44,31 @@ TRY = """([attempt, outside]) => {
 
 # A mark whose test's source stands in another mark.
 AGAIN = "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
-CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
-# What scrolls sideways and cannot be reached by keyboard.
-UNREACHABLE = """() => [...document.querySelectorAll("main *")]
-  .filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
-  .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.checkVisibility())
-  .filter((e) => e.tabIndex < 0 && !e.querySelector("a, button, input, summary, [tabindex]"))
-  .map((e) => e.outerHTML.slice(0, 120))"""
+# What moves. None of these properties is inherited, so that only elements which a rule of a style
+# sheet or their own attribute names can have them; asking all of them takes seconds.
+MOVING = """() => {
+  const moves = (s) => parseFloat(s.transitionDuration) || !["", "none"].includes(s.animationName)
+    || !["", "auto"].includes(s.scrollBehavior);
+  const unknown = (s) => /var\\(/.test(s.transition + s.animation + s.scrollBehavior);
+  const named = new Set(document.querySelectorAll("[style*=transition], [style*=animation], [style*=scroll]"));
+  const read = (rules) => {
+    for (const rule of rules) {
+      if (rule.style && (moves(rule.style) || unknown(rule.style))) {
+        const elements = rule.selectorText.replace(/::[\\w-]+|:(before|after)\\b/g, "") || "*";
+        for (const e of document.querySelectorAll(elements)) named.add(e);
+      }
+      if (rule.cssRules) read(rule.cssRules);
+      if (rule.styleSheet) read(rule.styleSheet.cssRules);
+    }
+  };
+  for (const sheet of [...document.styleSheets, ...document.adoptedStyleSheets]) read(sheet.cssRules);
+  return {
+    asked: named.size,
+    moving: [...named]
+      .filter((e) => [null, "::before", "::after"].some((part) => moves(getComputedStyle(e, part))))
+      .map((e) => e.outerHTML.slice(0, 100)),
+  };
+}"""
 # How far below the window's top a link's target stands: `scroll-padding-top`.
 PADDING = 72
 # The section before a heading's own.
@@ -154,24 +182,23 @@ def test_the_section_being_read_is_marked(bases, open_page, slowdown):
     page.locator(f'#page-contents a[aria-current][href="#{before}"]').wait_for()
 
 
-def test_what_is_too_wide_can_be_scrolled_by_keyboard(page_name, bases, open_page):
-    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
-    assert page.evaluate(UNREACHABLE) == []
+@on("narrow")
+def test_what_is_too_wide_can_be_scrolled_by_keyboard(visit):
+    assert visit.page.evaluate(UNREACHABLE) == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_what_was_never_near_can_be_scrolled_by_keyboard(chapter, bases, open_page):
-    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": 360, "height": 740})
-    page.reload()  # and nothing is scrolled any more
-    assert page.locator("article [data-scrolls=perhaps]").count() > 20
-    assert page.evaluate(UNREACHABLE) == []
+@on("narrow")
+@pytest.mark.parametrize("page_name", cases(CHAPTERS))
+def test_what_was_never_near_can_be_scrolled_by_keyboard(visit):
+    assert visit.first["unmeasured"] > 20
+    assert visit.first["unreachable"] == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_what_was_near_is_reached_by_keyboard_only_if_it_scrolls(chapter, bases, open_page):
-    page = open_page(f"{bases['http']}/{chapter}", viewport={"width": 1280, "height": 800})
+@on("wide")
+@pytest.mark.parametrize("page_name", cases(CHAPTERS))
+def test_what_was_near_is_reached_by_keyboard_only_if_it_scrolls(visit):
     # What is folded away is measured when it is opened.
-    states = page.locator("article [data-scrolls]").evaluate_all(
+    states = visit.page.locator("article [data-scrolls]").evaluate_all(
         """all => all.filter((e) => e.checkVisibility())
           .map((e) => [e.dataset.scrolls, e.scrollWidth > e.clientWidth + 1])"""
     )
@@ -189,25 +216,28 @@ def test_what_has_the_focus_keeps_it_when_it_comes_near(bases, open_page):
     assert box.evaluate("b => b === document.activeElement")
 
 
-@pytest.mark.parametrize("width", [1400, 412])
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_link_leads_to_an_equation_that_is_far(chapter, width, bases, open_page):
-    url = f"{bases['http']}/{chapter}"
-    page = open_page(url, viewport={"width": width, "height": 800})
+@pytest.mark.parametrize(("window", "width"), [("wide", 1400), ("narrow", 412)])
+@pytest.mark.parametrize("page_name", cases(CHAPTERS))
+def test_a_link_leads_to_an_equation_that_is_far(page_name, window, width, bases, open_page):
+    url = f"{bases['http']}/{page_name}"
+    page = open_page(url, shown=False, viewport={"width": width, "height": 800})
     names = page.locator("article div.math[id]").evaluate_all("all => all.map((e) => e.id)")
-    for name in names[len(names) // 2], names[-2]:
+    far = names[len(names) // 2], names[-2]
+
+    def top(name):
+        return page.evaluate("n => document.getElementById(n).getBoundingClientRect().top", name)
+
+    for name in far:
         target = page.locator(f'[id="{name}"]')
-        arrived = f"() => document.getElementById('{name}').getBoundingClientRect().top"
-        page.goto("about:blank")
-        page.goto(f"{url}#{name}")
-        wait_for_frames(page, 10)
-        assert page.evaluate(arrived) == pytest.approx(PADDING, abs=2), f"opened at {name}"
-        page.goto("about:blank")
-        page.goto(url)
         assert not target.evaluate("e => e.checkVisibility({contentVisibilityAuto: true})")
         page.evaluate("name => document.querySelector(`a[href='#${name}']`).click()", name)
         wait_for_frames(page, 10)
-        assert page.evaluate(arrived) == pytest.approx(PADDING, abs=2), f"clicked on {name}"
+        assert top(name) == pytest.approx(PADDING, abs=2), f"clicked on {name}"
+    for name in far:
+        page.goto("about:blank")
+        page.goto(f"{url}#{name}")
+        wait_for_frames(page, 10)
+        assert top(name) == pytest.approx(PADDING, abs=2), f"opened at {name}"
 
 
 def test_all_pages_are_reached_from_the_first(bases, open_page):
@@ -233,26 +263,19 @@ def test_a_mark_shows_the_source_that_another_mark_holds(base, open_page):
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("width", [1400, 412])
-@pytest.mark.parametrize("name", [*CHAPTERS, "verified.html"])
-def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughly(
-    name, width, bases, open_page
-):
-    page = open_page(f"{bases['http']}/{name}", viewport={"width": width, "height": 800})
-    sections = page.locator(".bd-article > section > section")
-    laid_out = (
-        "all => all.map(s => s.lastElementChild.checkVisibility({contentVisibilityAuto: true}))"
-    )
-    assert all(sections.evaluate_all(laid_out)), "what was near once is left out again"
-    page.reload()
-    assert not all(sections.evaluate_all(laid_out))
-    height = "all => all.map(s => s.getBoundingClientRect().height)"
-    guessed = sections.evaluate_all(height)
-    page.add_style_tag(content="section { content-visibility: visible !important }")
-    ratios = [g / h for g, h in zip(guessed, sections.evaluate_all(height), strict=True)]
+@on("wide", "narrow")
+def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughly(visit, page_name):
+    now = visit.page.evaluate(SECTIONS)
+    assert all(now["laid_out"]), "what was near once is left out again"
+    guessed = visit.first["heights"]
+    if page_name in CHAPTERS:
+        assert not all(visit.first["laid_out"])
+    if all(visit.first["laid_out"]):
+        return  # a short page, of which no height was guessed
+    ratios = [g / h for g, h in zip(guessed, now["heights"], strict=True)]
     # Too low a guess would let the parts of a section lie on those of the next.
     assert 0.75 < min(ratios) and max(ratios) < 2
-    assert 1 < sum(guessed) / sum(sections.evaluate_all(height)) < 1.5
+    assert 1 < sum(guessed) / sum(now["heights"]) < 1.5
 
 
 def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base, open_page):
@@ -266,11 +289,9 @@ def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base
     source.wait_for()
 
 
-def test_paper_holds_the_text_and_nothing_to_click(page_name, bases, open_page):
-    # As wide as A4 between its margins, in CSS pixels.
-    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 658, "height": 900})
-    page.emulate_media(media="print")
-    wait_for_frames(page)
+@on("wide, paper")
+def test_paper_holds_the_text_and_nothing_to_click(visit, page_name):
+    page = visit.page
     clickable = "nav, button, input, summary:not(.verified > summary), .copybtn, .headerlink, label"
     shown = page.locator(f"body :is({clickable})").evaluate_all(
         "all => all.filter((e) => e.checkVisibility() && e.getClientRects().length)"
@@ -305,14 +326,12 @@ def test_paper_holds_the_text_and_nothing_to_click(page_name, bases, open_page):
     assert state["gap"] >= 0  # the footer once lay over a page's text
 
 
-def test_who_wants_no_motion_sees_none(page_name, bases, open_page):
-    page = open_page(f"{bases['http']}/{page_name}", reduced_motion="reduce")
-    moving = page.evaluate(
-        """() => [...document.querySelectorAll("*")]
-          .flatMap((e) => [null, "::before", "::after"].map((part) => [e, getComputedStyle(e, part)]))
-          .filter(([, s]) => parseFloat(s.transitionDuration) || s.animationName !== "none"
-            || s.scrollBehavior !== "auto")
-          .map(([e]) => e.outerHTML.slice(0, 100))"""
-    )
-    assert moving == []
-    assert page.evaluate("document.getAnimations().length") == 0
+@on("wide")
+def test_who_wants_no_motion_sees_none(visit):
+    visit.page.emulate_media(reduced_motion="reduce")
+    wait_for_frames(visit.page)
+    motion = visit.page.evaluate(MOVING)
+    assert motion["asked"] > 10
+    assert motion["moving"] == []
+    assert visit.page.evaluate("document.getAnimations().length") == 0
+    visit.page.emulate_media(reduced_motion="no-preference")

@@ -1,120 +1,63 @@
-"""Every interactive figure on every page: it mounts, reacts, and its numbers are Python's."""
+"""Every interactive figure on every page: it mounts, reacts, and its numbers are Python's.
+
+What a figure must show is said beside its chapter's tests: `tests/chapters/<chapter>/<chapter>_page.py`
+holds `CHECKS`, a function for each figure that is given the mounted figure.
+"""
 
 import json
 
-import initialization_numbers as explorables_numbers
-import linear_attention_numbers as matrix_memory_numbers
 import pytest
-import torch
-from visits import wait_for_frames
+from support import ROOT, gathered
+from visits import on, wait_for_frames
 
-from derived import initialization
-from derived.diffusion import Schedule, karras_sigmas, sample
-from derived.explorables import DenoiseAPoint, GuidancePaths
-from derived.explorables.iou import KINDS
-from derived.iou import box_loss
+from derived.explorables import EXPLORABLES
 
-
-def check_push_a_box(figure) -> None:
-    """The losses shown are those of the boxes shown."""
-    state = json.loads(figure.get_attribute("data-now"))
-    a, b = (torch.tensor(state[name], dtype=torch.float64) for name in "ab")
-    for kind in KINDS:
-        image = {"image_size": (7, 5)} if kind == "mpdiou" else {}
-        row = figure.locator(f"tr[data-kind={kind}][data-value]")
-        shown = float(row.get_attribute("data-value"))
-        assert shown == pytest.approx(box_loss(a, b, kind, **image).item(), abs=1e-9)
-        assert row.locator("td").first.text_content() == f"{shown:.3f}".replace("-", "−")
+OWN_CHECKS = gathered("page", "CHECKS")
+CHECKS = {name: check for own in OWN_CHECKS.values() for name, check in own.items()}
 
 
-def check_attention_temperature(figure) -> None:
-    """The averages shown are those over the same draws."""
-    state = json.loads(figure.get_attribute("data-now"))
-    for exponent, numbers in explorables_numbers.temperature(state).items():
-        row = figure.locator(f'tr[data-kind="{exponent}"][data-mean]')
-        shown = {name: float(row.get_attribute(f"data-{name}")) for name in numbers}
-        assert shown == pytest.approx(numbers, rel=1e-9, abs=1e-15)
+def chapter_of(figure):
+    """The chapter of a figure is the module that holds it."""
+    return figure.__module__.rpartition(".")[2]
 
 
-def check_signal_through_depth(figure) -> None:
-    """Gains, and the median of the networks shown."""
-    for name, fn in explorables_numbers.ACTIVATIONS.items():
-        row = figure.locator(f'tr[data-kind="{name}"][data-gain]')
-        shown = float(row.get_attribute("data-gain"))
-        assert shown == pytest.approx(initialization.gain(fn), rel=1e-9)
-    q = explorables_numbers.signal(json.loads(figure.get_attribute("data-now")))
-    median = float(figure.get_attribute("data-median"))
-    assert median == pytest.approx(q[:, -1].quantile(0.5).item(), rel=1e-9)
-
-
-def check_matrix_memory(figure) -> None:
-    """The errors shown are those of the keys and the order shown."""
-    state = json.loads(figure.get_attribute("data-now"))
-    keys = json.loads(figure.get_attribute("data-keys"))
-    for rule in matrix_memory_numbers.RULES:
-        errors = matrix_memory_numbers.memory(state, keys, rule)[2]
-        row = figure.locator(f"tr[data-kind={rule}][data-value]")
-        shown = float(row.get_attribute("data-value"))
-        assert shown == pytest.approx(errors.mean().item(), abs=1e-9)
-        assert row.locator("td").first.inner_text() == f"{shown:.2f}"
-
-
-def check_denoise_a_point(figure) -> None:
-    """The denoised mean and covariance shown are those of the mixture shown."""
-    state = json.loads(figure.get_attribute("data-now"))
-    shown = json.loads(figure.get_attribute("data-posterior"))
-    x = torch.tensor([state["probe"]], dtype=torch.float64)
-    mixture = DenoiseAPoint(**state).mixture
-    mean = mixture.denoise(x, 1.0, state["sigma"])[0].tolist()
-    assert shown["mean"] == pytest.approx(mean, abs=1e-9)
-    covariance = mixture.covariance(x, 1.0, state["sigma"])[0]
-    for i in (0, 1):
-        assert shown["covariance"][i] == pytest.approx(covariance[i].tolist(), abs=1e-9)
-    start = ", ".join(f"{value:.2f}" for value in mean).replace("-", "−")
-    assert figure.locator(".xp-readout").inner_text().startswith(f"E[x₀ | x] is ({start})")
-
-
-def check_guidance_paths(figure) -> None:
-    """The samples' mean and spread are those of the same noise in Python."""
-    state = json.loads(figure.get_attribute("data-now"))
-    shown = json.loads(figure.get_attribute("data-moments"))["sampled"]
-    p, q = GuidancePaths(**state).mixtures
-    noise = 80 * explorables_numbers.normals(state["seed"], 800).reshape(-1, 2)
-    edm = Schedule.edm()
-    x = sample(
-        q.denoiser(edm),
-        torch.tensor(noise),
-        karras_sigmas(state["steps"]),
-        edm,
-        state["solver"],
-        guidance=state["guidance"],
-        unconditional=p.denoiser(edm),
+@pytest.mark.parametrize(
+    ("name", "chapter"),
+    [
+        pytest.param(
+            name, chapter_of(figure), marks=pytest.mark.chapter(chapter_of(figure)), id=name
+        )
+        for name, figure in EXPLORABLES.items()
+    ],
+)
+def test_each_figure_has_a_check(name, chapter):
+    file = f"tests/chapters/{chapter}/{chapter}_page.py"
+    assert name in OWN_CHECKS.get(chapter, {}), (
+        f"{file} has no check of the figure {name} in CHECKS"
     )
-    assert shown["mean"] == pytest.approx(x.mean(0).tolist(), abs=1e-9)
-    assert shown["std"] == pytest.approx(x.std(0, correction=0).tolist(), abs=1e-9)
 
 
-CHECKS = {
-    "push_a_box": check_push_a_box,
-    "attention_temperature": check_attention_temperature,
-    "signal_through_depth": check_signal_through_depth,
-    "matrix_memory": check_matrix_memory,
-    "denoise_a_point": check_denoise_a_point,
-    "guidance_paths": check_guidance_paths,
-}
-WITH_FIGURES = {
-    "index.html",
-    *(
-        f"chapters/{name}.html"
-        for name in ("initialization", "linear_attention", "iou", "diffusion")
-    ),
-}
+def test_each_check_is_of_a_figure():
+    assert CHECKS.keys() <= EXPLORABLES.keys()
 
 
-def test_figures_react_and_show_pythons_numbers(page_name, base, open_page):
-    page = open_page(f"{base}/{page_name}", viewport={"width": 1280, "height": 900})
+def has_figures(page_name: str) -> bool:
+    """Say whether a page's source holds a figure: a notebook's output, or the directive."""
+    source = (ROOT / page_name).with_suffix("")
+    if (notebook := source.with_suffix(".ipynb")).is_file():
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", ())]
+        pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+        return any("data-explorable=" in page for page in pages)
+    text = source.with_suffix(".md")
+    return text.is_file() and "```{explorable}" in text.read_text("utf-8")
+
+
+@on("wide, tried", "disk, tried")
+def test_figures_react_and_show_pythons_numbers(page_name, visit):
+    page = visit.page
     places = page.locator("[data-explorable]").all()
-    assert places or page_name not in WITH_FIGURES
+    assert bool(places) == has_figures(page_name)
     for place in places:
         check = CHECKS[place.get_attribute("data-explorable")]
         figure = place.locator(".explorable-live")

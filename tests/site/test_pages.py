@@ -1,50 +1,57 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from visits import SLOWDOWN, Visit, wait_for_frames
+from visits import on, wait_for_frames, wait_until
 
 MEGABYTES = 3
+# What depends on the colors alone. The other rules are tried in both themes, each at one width.
+OF_COLORS = ["color-contrast", "link-in-text-block"]
 
 
-def test_nothing_leaves_nothing_fails(page_name, base, open_page, site, record_property):
-    visit = Visit(base)
-    page = open_page(f"{base}/{page_name}", visit)
-    assert visit.outside == []
-    assert visit.complaints == []
-    assert page.evaluate("window.violations") == []
-    weight = visit.weight(site)
-    record_property(page_name, weight)
-    assert weight < MEGABYTES * 1e6, f"{page_name} loads {weight / 1e6:.1f} MB"
+@on("wide", "disk")
+def test_nothing_leaves_nothing_fails(visit, page_name, site, record_property):
+    assert visit.wire.outside == []
+    assert visit.wire.complaints == []
+    assert visit.page.evaluate("window.violations") == []
+    if visit.kind == "wide":
+        weight = visit.wire.weight(site)
+        record_property(page_name, weight)
+        assert weight < MEGABYTES * 1e6, f"{page_name} loads {weight / 1e6:.1f} MB"
 
 
-@pytest.mark.parametrize("details", ["closed", "open"])
-def test_it_fits_a_narrow_window(page_name, bases, open_page, details):
-    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": 360, "height": 740})
-    if details == "open":
-        page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-        wait_for_frames(page)
+@on("narrow", "narrow, opened")
+def test_it_fits_a_narrow_window(visit):
     root = "document.documentElement"
-    wide = page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+    wide = visit.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
     assert wide == 0, f"wider than 360 px by {wide} px"
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("dark", 360)])
-def test_axe_finds_nothing(page_name, bases, open_page, axe, theme, width):
-    page = open_page(
-        f"{bases['http']}/{page_name}",
-        bypass_csp=True,  # for axe's own script alone; the policy is tried elsewhere
-        color_scheme=theme,
-        reduced_motion="reduce",
-        viewport={"width": width, "height": 800},
-    )
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    page.evaluate("document.querySelectorAll('article details').forEach((d) => (d.open = true))")
+@pytest.mark.parametrize(
+    ("visit", "theme", "rules"),
+    [
+        ("wide, judged", "light", None),
+        ("wide, judged", "dark", OF_COLORS),
+        ("narrow, judged", "dark", None),
+    ],
+    indirect=["visit"],
+    ids=["light-1280", "dark-1280", "dark-360"],
+)
+def test_axe_finds_nothing(visit, axe, theme, rules):
+    before = visit.page.evaluate("document.documentElement.dataset.theme")
+    recolor(visit.page, theme)
+    assert axe(visit.page, rules) == []
+    recolor(visit.page, before)
+
+
+def recolor(page, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    wait_until(lambda: page.evaluate("document.documentElement.dataset.theme") == theme)
     wait_for_frames(page)
-    assert axe(page) == []
 
 
-def test_math_needs_no_script(page_name, base, open_page):
-    page = open_page(f"{base}/{page_name}", java_script_enabled=False)
+@on("unscripted")
+def test_math_needs_no_script(visit):
+    page = visit.page
     unreadable = page.locator(".katex").evaluate_all(
         """all => all
           .filter((formula) => !formula.closest("details:not([open])"))
@@ -59,10 +66,9 @@ def test_math_needs_no_script(page_name, base, open_page):
     assert page.locator("article :is(p, li, td, dd):has-text('$')").count() == 0
 
 
-@pytest.mark.parametrize("width", [1280, 375])
-def test_no_line_begins_with_the_end_of_the_one_before(page_name, bases, open_page, width):
-    page = open_page(f"{bases['http']}/{page_name}", viewport={"width": width, "height": 800})
-    parted = page.locator("article span.math").evaluate_all(
+@on("wide", "narrow")
+def test_no_line_begins_with_the_end_of_the_one_before(visit):
+    parted = visit.page.locator("article span.math").evaluate_all(
         """all => all
           .filter((formula) => formula.checkVisibility())
           .filter((formula) => /^\\S/.test(formula.nextSibling?.data ?? ""))
@@ -78,14 +84,10 @@ def test_no_line_begins_with_the_end_of_the_one_before(page_name, bases, open_pa
     assert parted == []
 
 
-@pytest.mark.parametrize("width", [1280, 375])
-def test_nothing_moves_while_it_is_read(page_name, bases, open_page, width):
+@on("wide", "narrow")
+def test_nothing_moves_while_it_is_read(visit):
     """Figures mount, fonts and pictures arrive, and all stays where it was.
 
     All shifts together are held to what web.dev calls good for the worst five seconds (CLS).
     """
-    # A slow processor, so that what comes late is seen to come; six times slower takes ten minutes.
-    size = {"width": width, "height": 800}
-    page = open_page(f"{bases['http']}/{page_name}", slowdown=max(3, SLOWDOWN), viewport=size)
-    shifts = page.evaluate("window.shifts")
-    assert sum(share for share, *_ in shifts) < 0.1, shifts
+    assert sum(share for share, *_ in visit.shifts) < 0.1, visit.shifts

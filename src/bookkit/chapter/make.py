@@ -1,10 +1,10 @@
 """A new chapter in one command: ``python -m bookkit.chapter segmentation "Segmentation: …"``.
 
-It writes the five places and what goes with them from the files in ``templates/``, enters the
-chapter where the book lists its chapters, draws the interactive figure's picture and runs the
-notebook. What comes out passes every check, so that an author replaces one part after another and
-sees at once what broke. In a template ``@NAME@``, ``@TITLE@`` and ``@CLASS@`` stand for the
-chapter's word, its title and its figure's class.
+It writes the chapter's files from those in ``templates/``, edits what chapters share and nothing can
+tell from the new files (`_toc.yml`, `notation.md`, `references.bib`), draws the interactive figure's
+picture and runs the notebook. What comes out passes every check, so that an author replaces one part
+after another and sees at once what broke. In a template ``@NAME@``, ``@TITLE@`` and ``@CLASS@`` stand
+for the chapter's word, its title and its figure's class.
 """
 
 import json
@@ -16,28 +16,13 @@ from pathlib import Path
 
 from nbformat import v4
 
+from bookkit.chapter.order import ORDER
 from bookkit.notebooks.run import normalize, write
 from bookkit.verified.equations import in_page
 
-__all__ = ["ORDER", "check", "files", "make", "register"]
+__all__ = ["check", "files", "make", "register"]
 
 TEMPLATES = Path(__file__).with_name("templates")
-
-# The book's order, and what the landing page calls a chapter that is yet to come.
-ORDER = {
-    "initialization": "initialization",
-    "transformer": "the Transformer",
-    "linear_attention": "linear attention",
-    "gated_attention": "gated attention",
-    "iou": "IoU losses",
-    "segmentation": "segmentation metrics",
-    "pyramid_pooling": "pyramid pooling",
-    "set_prediction": "set prediction",
-    "pose": "pose",
-    "face": "face",
-    "diffusion": "diffusion",
-    "latent_diffusion": "latent diffusion",
-}
 
 # Where each template goes; `notebook.md.in` and those that become a part of a file are elsewhere.
 _PLACES = {
@@ -46,14 +31,16 @@ _PLACES = {
     "explorable.js.in": "src/derived/explorables/@NAME@.js",
     "explorable.py.in": "src/derived/explorables/@NAME@.py",
     "parity.mjs.in": "tests/chapters/@NAME@/explorables_@NAME@_parity.mjs",
+    "rows.py.in": "tests/chapters/@NAME@/@NAME@_rows.py",
+    "page.py.in": "tests/chapters/@NAME@/@NAME@_page.py",
     "numbers.py.in": "tests/chapters/@NAME@/@NAME@_numbers.py",
     "test_explorables.py.in": "tests/chapters/@NAME@/test_explorables_@NAME@.py",
     "exercises.py.in": "src/derived/exercises/@NAME@.py",
     "bench.py.in": "benchmarks/bench_@NAME@.py",
 }
 _CELL = re.compile(r"^\+\+\+ (markdown|code)(.*)\n", re.MULTILINE)
-_LISTED = re.compile(r"^\d+\. (\[.*\]\(chapters/(\w+)\.ipynb\))\n", re.MULTILINE)
 _IN_TOC = re.compile(r"^ *- file: chapters/(\w+)\n", re.MULTILINE)
+_KEY = re.compile(r"^@\w+\{(.+),$", re.MULTILINE)
 
 
 def check(root: Path, name: str, title: str) -> None:
@@ -65,7 +52,7 @@ def check(root: Path, name: str, title: str) -> None:
     if name not in ORDER:
         words = ", ".join(ORDER)
         raise ValueError(
-            f"NAME: expected one of {words}; got {name!r} (the list is in bookkit/chapter)"
+            f"NAME: expected one of {words}; got {name!r} (the list is in src/bookkit/chapter/order.py)"
         )
     taken = [path for path in _targets(name) if (root / path).exists()]
     if taken:
@@ -94,7 +81,7 @@ def _class(name: str) -> str:
 def _filled(template: str, name: str, title: str) -> str:
     text = (TEMPLATES / template).read_text("utf-8")
     words = {"@NAME@": name, "@TITLE@": title.strip(), "@CLASS@": _class(name)}
-    return re.sub("|".join(words), lambda found: words[found[0]], text)
+    return re.sub("|".join(words), lambda mark: words[mark[0]], text)
 
 
 def _write_notebook(root: Path, name: str, title: str) -> None:
@@ -112,15 +99,12 @@ def _write_notebook(root: Path, name: str, title: str) -> None:
 
 
 def register(root: Path, name: str, title: str) -> None:
-    """Enter the chapter where the book lists chapters: contents, landing page, figures, symbols."""
+    """Enter the chapter in what chapters share: the contents, the symbols, the sources."""
     _edit(root / "_toc.yml", lambda text: _into_toc(text, name))
-    _edit(root / "index.md", lambda text: _into_index(text, name, title.strip()))
     symbols = _filled("notation.md.in", name, title)
     _edit(root / "notation.md", lambda text: _before(text, "## General\n", symbols))
-    figures = root / "src/derived/explorables/__init__.py"
-    _edit(figures, lambda text: _into_figures(text, name))
-    check_figure = _filled("site_check.py.in", name, title)
-    _edit(root / "tests/site/test_explorables.py", lambda t: _into_checks(t, name, check_figure))
+    source = _filled("references.bib.in", name, title)
+    _edit(root / "references.bib", lambda text: _into_sources(text, source))
 
 
 def _edit(path: Path, change) -> None:
@@ -145,32 +129,9 @@ def _into_toc(text: str, name: str) -> str:
     return f"{text[:place]}      - file: chapters/{name}\n{text[place:]}"
 
 
-def _into_index(text: str, name: str, title: str) -> str:
-    entries = list(_LISTED.finditer(text))
-    links = {entry[2]: entry[1] for entry in entries} | {name: f"[{title}](chapters/{name}.ipynb)"}
-    ordered = sorted(links, key=_rank)
-    lines = "".join(f"{n}. {links[key]}\n" for n, key in enumerate(ordered, 1))
-    text = text[: entries[0].start()] + lines + text[entries[-1].end() :]
-    coming = re.search(r"^Coming: (.*)\.$", text, re.MULTILINE)
-    if not coming:
-        return text
-    rest = [words for words in coming[1].split(" · ") if words != ORDER[name]]
-    line = f"Coming: {' · '.join(rest)}." if rest else ""
-    return text[: coming.start()] + line + text[coming.end() :]
-
-
-def _into_figures(text: str, name: str) -> str:
-    new = _class(name)
-    text = _before(text, "\n__all__ = [", f"from derived.explorables.{name} import {new}\n")
-    text = text.replace('    "EXPLORABLES",\n', f'    "EXPLORABLES",\n    "{new}",\n')
-    return re.sub(r"(for figure in \([^)]*?),?\s*\)", rf"\1, {new})", text)
-
-
-def _into_checks(text: str, name: str, check_figure: str) -> str:
-    text = _before(text, "import pytest\n", f"import {name}_numbers\n")
-    text = _before(text, "CHECKS = {\n", check_figure)
-    text = text.replace("CHECKS = {\n", f'CHECKS = {{\n    "{name}": check_{name},\n')
-    return _before(text, "for name in (", "").replace("for name in (", f'for name in ("{name}", ')
+def _into_sources(text: str, source: str) -> str:
+    """Add a source, unless another chapter cites it already."""
+    return text if _KEY.search(source)[1] in _KEY.findall(text) else text + source
 
 
 def _accept(root: Path, name: str) -> None:
@@ -196,11 +157,10 @@ def make(root: Path, name: str, title: str) -> None:
     _write_notebook(root, name, title)
     register(root, name, title)
     _accept(root, name)
-    changed = [path for path in written if path.endswith(".py")]
-    changed += ["src/derived/explorables/__init__.py", "tests/site/test_explorables.py"]
+    python = [path for path in written if path.endswith(".py")]
     for command in (
-        ["ruff", "check", "--quiet", "--fix", "--select", "I,RUF022", *changed],
-        ["ruff", "format", "--quiet", *changed],
+        ["ruff", "check", "--quiet", "--fix", "--select", "I,RUF022", *python],
+        ["ruff", "format", "--quiet", *python],
         ["bookkit.site.explorables", "pictures", name],
         ["bookkit.notebooks.run", name],
     ):

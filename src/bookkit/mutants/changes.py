@@ -1,14 +1,16 @@
 """The mutants of a module: its source with one operator, constant, index or call changed."""
 
 import ast
+import hashlib
 import io
 import itertools
 import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Mutant", "mutants_of"]
+__all__ = ["Mutant", "draw", "mutants_of"]
 
 _OPERATORS = {
     ast.Add: ("+", ["-"]),
@@ -68,10 +70,10 @@ _SKIP = re.compile(r"#\s*mutants: skip\b(\s*\(.+\))?")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a module: the whole changed source, and where and what the change is.
+    """One change of a file: the whole changed source, and where and what the change is.
 
     `scope` is the line span of the outermost function or class around it, None for module code,
-    which runs on import.
+    which runs on import. `path` is None where the source was read from no file.
     """
 
     source: str
@@ -80,45 +82,74 @@ class Mutant:
     line: str
     mutant: str
     scope: tuple[int, int] | None
+    path: Path | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What stays the same when lines move."""
+        """What stays the same when lines move, also to another file."""
         return self.function, self.line, self.mutant
 
 
-def mutants_of(source: str, skip: frozenset[str] = frozenset()) -> list[Mutant]:
-    """Return every mutant of a module's source, without those of the names in `skip`."""
+def draw(mutants: list[Mutant], number: int, seed: int) -> list[Mutant]:
+    """Return at most `number` of the mutants, chosen at random by the seed.
+
+    The choice looks at nothing but the seed and each mutant's key, so that where functions only
+    move within a file, or to another, the same mutants are drawn before and after.
+    """
+
+    def rank(mutant: Mutant) -> bytes:
+        return hashlib.sha256("\0".join([str(seed), *mutant.key]).encode()).digest()
+
+    return sorted(mutants, key=rank)[:number]
+
+
+def mutants_of(
+    source: str, skip: frozenset[str] = frozenset(), path: Path | None = None
+) -> list[Mutant]:
+    """Return every mutant of the source in the file `path`, without those of the names in `skip`."""
     lines = source.encode().splitlines(keepends=True)
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
     skipped = _skipped_lines(source)
+    tree = ast.parse(source)
+    statements = [(_first_line(node), node.end_lineno) for node in tree.body]
     mutants = {}
-    for place, node in _reachable(ast.parse(source), skip):
+    for place, node in _reachable(tree, skip):
         if node.lineno in skipped:
             continue
         for start, end, text in _changes(node, source.encode(), starts, place.in_index):
-            mutant = _mutant(source.encode(), start, end, text, place)
-            if _compiles(mutant.source):
+            mutant = _mutant(source.encode(), start, end, text, place, path)
+            if _compiles(mutant, statements):
                 mutants.setdefault(mutant.source, mutant)
     return sorted(mutants.values(), key=lambda mutant: (mutant.number, mutant.mutant))
 
 
-def _mutant(source: bytes, start: int, end: int, text: str, place: "_Place") -> Mutant:
+def _mutant(
+    source: bytes, start: int, end: int, text: str, place: "_Place", path: Path | None
+) -> Mutant:
     changed = source[:start] + text.encode() + source[end:]
     number = source[:start].count(b"\n")
     before, after = (whole.decode().splitlines()[number].strip() for whole in (source, changed))
-    return Mutant(changed.decode(), number + 1, place.name, before, after, place.scope)
+    return Mutant(changed.decode(), number + 1, place.name, before, after, place.scope, path)
 
 
-def _compiles(source: str) -> bool:
-    """Say whether a change is a program at all: `clamp(min=0, max=1)` may have got two `max`."""
+def _compiles(mutant: Mutant, statements: list[tuple[int, int]]) -> bool:
+    """Say whether a change is a program at all: `clamp(min=0, max=1)` may have got two `max`.
+
+    The statement of the module that it is in says so; compiling the others takes most of the time.
+    """
+    first, last = next(span for span in statements if span[0] <= mutant.number <= span[1])
     try:
-        compile(source, "mutant", "exec")
+        compile("\n".join(mutant.source.splitlines()[first - 1 : last]), "mutant", "exec")
     except SyntaxError:
         return False
     return True
+
+
+def _first_line(node: ast.stmt) -> int:
+    """Return where a statement begins, with its decorators."""
+    return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
 
 
 def _skipped_lines(source: str) -> set[int]:
@@ -155,8 +186,7 @@ def _reachable(tree: ast.Module, skip: frozenset[str]) -> Iterator[tuple[_Place,
 def _inside(place: _Place, node: ast.AST, field_name: str, child: ast.AST) -> _Place:
     if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         name = child.name if place.scope is None else f"{place.name}.{child.name}"
-        first = min([child.lineno, *(d.lineno for d in child.decorator_list)])
-        return _Place(name, place.scope or (first, child.end_lineno))
+        return _Place(name, place.scope or (_first_line(child), child.end_lineno))
     if field_name == "decorator_list":
         # What a decorator does, it may do without entering the function.
         return _Place(place.name, None)

@@ -26,8 +26,10 @@ from typing import BinaryIO
 import hypothesis
 import pytest
 
-from bookkit.mutants.changes import Mutant, mutants_of
+import bookkit.mutants
+from bookkit.mutants.changes import Mutant, draw, mutants_of
 from bookkit.stored.commit import commit
+from bookkit.verified.dependencies import module_files
 from bookkit.verified.record import chapter_digest
 
 __all__ = ["Outcome", "Target", "keep", "main", "read_settings", "report"]
@@ -46,8 +48,17 @@ class Target:
     chapter: str
 
     @property
-    def module(self) -> Path:
-        return self.root / "src" / "derived" / f"{self.chapter}.py"
+    def files(self) -> list[Path]:
+        """The files that are changed: the module, or all of its package."""
+        return module_files(self.root, self.chapter)
+
+    def mutants(self, skip: frozenset[str]) -> list[Mutant]:
+        """Return the mutants of every file."""
+        return [
+            mutant
+            for path in self.files
+            for mutant in mutants_of(path.read_text("utf-8"), skip, path)
+        ]
 
     @property
     def tests(self) -> list[Path]:
@@ -64,23 +75,24 @@ class Target:
 class Watcher:
     """A pytest plugin: chooses and orders the tests, and sees what each of them does.
 
-    `entered` holds, for each test, the first lines of the functions of the file `watched` that it
-    calls; under "" those called for all tests, on import or by a fixture that several share.
+    `entered` holds, for each test, the functions in the files `watched` that it calls, each as its
+    file and first line; under "" those called for all tests, on import or by a fixture that
+    several share.
     """
 
     costs: dict[str, float] | None = None
-    watched: str = ""
+    watched: frozenset[str] = frozenset()
     seconds: dict[str, float] = field(default_factory=dict)
-    entered: dict[str, set[int]] = field(default_factory=lambda: {"": set()})
+    entered: dict[str, set[tuple[str, int]]] = field(default_factory=lambda: {"": set()})
     killer: str = ""
 
     @contextmanager
     def watch(self, name: str) -> Iterator[None]:
-        lines = self.entered.setdefault(name, set())
+        functions = self.entered.setdefault(name, set())
 
         def note(frame, event, _) -> None:
-            if event == "call" and frame.f_code.co_filename == self.watched:
-                lines.add(frame.f_code.co_firstlineno)
+            if event == "call" and frame.f_code.co_filename in self.watched:
+                functions.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
 
         before = sys.getprofile()
         if self.watched:
@@ -147,7 +159,7 @@ class Clean:
     output: str
     total: float
     seconds: dict[str, float]
-    entered: dict[str, set[int]]
+    entered: dict[str, set[tuple[str, int]]]
     modules: list[str]
 
     def limit(self, tests: list[str]) -> float:
@@ -157,15 +169,20 @@ class Clean:
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that enter the changed function; no other can notice the change."""
-        first, last = mutant.scope or (0, sys.maxsize)
-        if any(first <= line <= last for line in self.entered[""]) or not mutant.scope:
+        if not mutant.scope:
             return list(self.seconds)
-        return [t for t in self.seconds if any(first <= n <= last for n in self.entered[t])]
+        first, last = mutant.scope
+
+        def enters(name: str) -> bool:
+            functions = self.entered[name]
+            return any(f == str(mutant.path) and first <= line <= last for f, line in functions)
+
+        return [test for test in self.seconds if enters("") or enters(test)]
 
 
 def _clean_run(target: Target, answers: Connection) -> None:
     """Run the tests on the unchanged module, in a fork, and send what they show."""
-    watcher = Watcher(watched=str(target.module))
+    watcher = Watcher(watched=frozenset(map(str, target.files)))
     output, start = _silence(), time.monotonic()
     status = _run_tests(target, watcher)
     total = time.monotonic() - start
@@ -180,7 +197,7 @@ def _trial(target: Target, mutant: Mutant, costs: dict[str, float], answers: Con
     """Run the tests on a mutant, in a fork, and send what noticed it, "" if nothing did."""
     os.setpgid(0, 0)  # so that a time limit also ends what the tests have started
     _silence()
-    _substitute(target.module, mutant.source)
+    _substitute(mutant.path, mutant.source)
     watcher = Watcher(costs)
     status = _run_tests(target, watcher)
     answers.send((watcher.killer or f"pytest's exit status {status}") if status else "")
@@ -257,11 +274,15 @@ def _fork(work: Callable[..., None], *arguments: object) -> tuple[ForkProcess, C
 
 @dataclass
 class Outcome:
-    """What became of each mutant; with the killed ones, what noticed them."""
+    """What became of each mutant; with the killed ones, what noticed them.
+
+    Those not drawn for a sample were to be left alone; those untried would have had their turn.
+    """
 
     killed: list[tuple[Mutant, str]] = field(default_factory=list)
     survived: list[Mutant] = field(default_factory=list)
     untried: list[Mutant] = field(default_factory=list)
+    undrawn: list[Mutant] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.killed) + len(self.survived) + len(self.untried)
@@ -328,9 +349,10 @@ def read_settings(
     return frozenset(settings.get("skip", [])), accepted
 
 
-def _difference(target: Target, source: str, mutant: Mutant) -> str:
+def _difference(target: Target, mutant: Mutant) -> str:
     """Return a survivor as a diff, headed by the entry that would accept it."""
-    name = target.module.relative_to(target.root).as_posix()
+    name = mutant.path.relative_to(target.root).as_posix()
+    source = mutant.path.read_text("utf-8")
     lines = difflib.unified_diff(
         source.splitlines(), mutant.source.splitlines(), name, name, n=1, lineterm=""
     )
@@ -338,15 +360,17 @@ def _difference(target: Target, source: str, mutant: Mutant) -> str:
 
 
 def report(
-    target: Target, source: str, outcome: Outcome, skip: frozenset[str], accepted: dict
+    target: Target, outcome: Outcome, skip: frozenset[str], accepted: dict
 ) -> tuple[dict, bool]:
     """Print what survived and what is stale; return the figures and whether all is in order."""
     fine = [mutant for mutant in outcome.survived if mutant.key in accepted]
     open_ = [mutant for mutant in outcome.survived if mutant.key not in accepted]
-    stale = accepted.keys() - {mutant.key for mutant in outcome.survived + outcome.untried}
+    unknown = outcome.untried + outcome.undrawn
+    stale = accepted.keys() - {mutant.key for mutant in outcome.survived + unknown}
     for mutant in open_:
-        print(_difference(target, source, mutant), end="\n\n")
-    stale |= {("skip", name) for name in skip if not re.search(rf"\b{re.escape(name)}\b", source)}
+        print(_difference(target, mutant), end="\n\n")
+    code = "\n".join(path.read_text("utf-8") for path in target.files)
+    stale |= {("skip", name) for name in skip if not re.search(rf"\b{re.escape(name)}\b", code)}
     for entry in sorted(stale):
         print(f"stale in survivors.toml, killed or gone: {' | '.join(entry)}")
     counted = len(outcome.killed) + len(open_)
@@ -374,37 +398,46 @@ def report(
     return figures, not (stale or outcome.untried)
 
 
-def keep(target: Target, figures: dict) -> None:
-    """Write what the book's pages say of a whole run to ``tests/chapters/CHAPTER/mutants.json``."""
-    kept = {key: figures[key] for key in ("killed", "survived", "accepted", "score", "seconds")}
+def keep(target: Target, figures: dict, seed: int | None = None) -> None:
+    """Write what came of a run to ``tests/chapters/CHAPTER/mutants.json``.
+
+    The book's pages show that of a whole run. With a seed it was a sample, which is kept beside it.
+    """
+    path = target.folder / "mutants.json"
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     result = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(target.root),
         "digest": chapter_digest(target.root, target.chapter),
-        **kept,
+        **{key: figures[key] for key in ("killed", "survived", "accepted", "score", "seconds")},
     }
-    path = target.folder / "mutants.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    if seed is not None:
+        known["sample"] = {"seed": seed, "tried": figures["total"], **result}
+    else:
+        known = result | {key: known[key] for key in ("sample",) if key in known}
+    path.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bookkit.mutants", description=bookkit.mutants.__doc__.partition("\n")[0]
     )
-    parser.add_argument("chapter", help="the chapter's name, as in src/derived/CHAPTER.py")
+    parser.add_argument("chapter", help="the chapter's name, as in `import derived.CHAPTER`")
     parser.add_argument("--jobs", type=int, default=2, help="tests run at a time (2)")
     parser.add_argument("--max-minutes", type=float, default=20, help="time for all (20)")
     parser.add_argument(
         "--patience", type=float, default=20, help="seconds that each mutant has at least (20)"
     )
     parser.add_argument("--fail-under", type=float, default=90, help="percent to be killed (90)")
+    parser.add_argument("--sample", type=int, metavar="N", help="try only N mutants (all)")
+    parser.add_argument("--seed", type=int, default=0, help="which N mutants are drawn (0)")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the book's folder")
     options = parser.parse_args(arguments)
     start = time.monotonic()
     target = Target(options.root.resolve(), options.chapter)
-    source = target.module.read_text("utf-8")
     skip, accepted = read_settings(target.root, target.chapter)
-    mutants = mutants_of(source, skip)
+    mutants = target.mutants(skip)
+    chosen = mutants if options.sample is None else draw(mutants, options.sample, options.seed)
 
     os.chdir(target.root)
     sys.path.insert(0, str(target.root / "src"))
@@ -420,12 +453,13 @@ def main(arguments: list[str] | None = None) -> int:
         importlib.import_module(name)
 
     deadline = start + 60 * options.max_minutes
-    outcome = _try_all(target, mutants, clean, options.jobs, options.patience, deadline)
-    figures, in_order = report(target, source, outcome, skip, accepted)
+    outcome = _try_all(target, chosen, clean, options.jobs, options.patience, deadline)
+    outcome.undrawn = [mutant for mutant in mutants if mutant not in chosen]
+    figures, in_order = report(target, outcome, skip, accepted)
     figures["seconds"] = round(time.monotonic() - start, 1)
     result = target.root / "_build" / f"mutants-{target.chapter}.json"
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     if not outcome.untried:
-        keep(target, figures)
+        keep(target, figures, None if options.sample is None else options.seed)
     return 0 if in_order and figures["score"] >= options.fail_under else 1

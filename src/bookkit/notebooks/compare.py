@@ -265,11 +265,12 @@ class Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if xdist.is_xdist_worker(session):
             return  # the process that gathers the reports of all writes
-        known = record.read(self.target)
+        known = record.read(self.target, record.NOTEBOOKS)
         for path, cells in self.found.items():
             if path.is_relative_to(self.root):
                 known[path.relative_to(self.root).as_posix()] = {
-                    "digest": record.file_digest(path),
+                    "digest": record.code_digest(path, self.root),
+                    "date": record.today(),
                     "passed": sum(cells.values()),
                     "failed": len(cells) - sum(cells.values()),
                 }

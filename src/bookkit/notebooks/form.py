@@ -7,6 +7,7 @@ proves that the stored outputs come out again.
 import ast
 import builtins
 import re
+import symtable
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +50,11 @@ _QUOTED = re.compile(r"“[^”]*”|\"[^\"]*\"")
 _FILE_NAME = re.compile(
     r"\.{1,2}[/\\].*|(?!https?:)[\w.-]+[/\\][\w./\\-]*\.\w+|[\w-]+\.[a-z]{2,11}"
 )
+# What draws from PyTorch's global generator if it is given no other, and what seeds it.
+_DRAWS = {"torch.rand", "torch.randn", "torch.randint", "torch.randperm", "torch.normal"}
+_DRAWS |= {"torch.bernoulli", "torch.multinomial"}
+_SEEDS = {"torch.manual_seed", "seed_everything", "training.seed_everything"}
+_SETTERS = re.compile(r"set|use|register|update|filterwarnings|simplefilter")
 _DATA_ENDINGS = {"csv", "json", "npy", "npz", "png", "jpg", "pt", "safetensors", "txt", "pkl"}
 
 
@@ -235,6 +241,55 @@ def _places(notebook: NotebookNode, chapter: str) -> Iterator[str]:
                 yield f"{_name(cell)}: {node.attr} depends on the folder"
 
 
+def _lasting(notebook: NotebookNode, chapter: str) -> Iterator[str]:
+    """Nothing that an earlier cell would meet if all ran again in the same kernel.
+
+    This is what a source tells; `make outputs-twice` runs them again. A second run gives a name
+    its value before any cell reads it, so only what no cell binds can differ: Python's own names,
+    what was imported, and the state of the global generator. The first cell may set what it wants.
+    """
+    imported: set[str] = set()
+    seeded = False
+    for number, cell in enumerate(_code(notebook)):
+        if "gpu" in _tags(cell):
+            continue
+        try:
+            nodes = list(ast.walk(ast.parse(cell.source)))
+            symbols = symtable.symtable(cell.source, "cell", "exec").get_symbols()
+        except SyntaxError:
+            continue  # the check of places says so
+        imported |= {symbol.get_name() for symbol in symbols if symbol.is_imported()}
+        calls = [(ast.unparse(node.func), node) for node in nodes if isinstance(node, ast.Call)]
+        seeded |= any(name in _SEEDS for name, _ in calls)
+        for name, call in calls:
+            given = any(keyword.arg == "generator" for keyword in call.keywords)
+            if name in _DRAWS and not given and not seeded:
+                yield f"{_name(cell)}: {name} draws before anything is seeded"
+        if not number:
+            continue
+        for symbol in symbols:
+            name = symbol.get_name()
+            if (symbol.is_assigned() or symbol.is_imported()) and name in dir(builtins):
+                yield f"{_name(cell)}: {name} takes a name of Python's own from earlier cells"
+        for text in _changes(nodes, imported):
+            yield f"{_name(cell)}: `{text}` changes what earlier cells use"
+
+
+def _changes(nodes: list[ast.AST], imported: set[str]) -> Iterator[str]:
+    """Yield what changes an imported thing: an assignment to a part of it, a call that sets it."""
+    for node in nodes:
+        changed = isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(
+            node.ctx, ast.Load
+        )
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            changed = bool(_SETTERS.match(node.func.attr))
+        root = node.func if isinstance(node, ast.Call) else node
+        while isinstance(root, ast.Attribute | ast.Subscript):
+            root = root.value
+        if changed and isinstance(root, ast.Name) and root.id in imported:
+            yield ast.unparse(node)
+
+
 def _exercises(notebook: NotebookNode, chapter: str) -> Iterator[str]:
     """A statement before each stub, a solution after it."""
     expected = set()
@@ -283,6 +338,7 @@ CHECKS: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
     _measured,
     _opening,
     _places,
+    _lasting,
     _exercises,
     _gpu_cells,
 )

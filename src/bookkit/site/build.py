@@ -16,11 +16,9 @@ from bookkit import ROOT
 __all__ = ["build"]
 
 
-# Jupyter Book's own command, without the grammars of internationalized addresses that jsonschema
-# would compile at each start, a quarter of a rebuild; no schema here has such a format.
+# Jupyter Book's own command. `bookkit` comes first: it spares jsonschema a quarter of a rebuild.
 _JUPYTER_BOOK = """
-import sys
-sys.modules["rfc3987_syntax"] = None
+import bookkit
 from jupyter_book.cli.main import main
 main()
 """

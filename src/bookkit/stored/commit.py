@@ -9,14 +9,14 @@ __all__ = ["commit"]
 def commit(root: Path) -> str:
     """Return the commit that is checked out, and say so if code or tests differ from it.
 
-    Results of mutants among the tests are no code. Without a repository the commit is unknown.
+    Results among the tests, of mutants and of the tests themselves, are no code. Without a
+    repository the commit is unknown.
     """
-    found = _git(root, "rev-parse", "--short", "HEAD")
-    if found and _git(
-        root, "status", "--porcelain", "--", "src", "tests", ":!tests/chapters/*/mutants.json"
-    ):
-        found += " with changes"
-    return found or "unknown"
+    name = _git(root, "rev-parse", "--short", "HEAD")
+    results = (f":!tests/chapters/*/{file}.json" for file in ("mutants", "record"))
+    if name and _git(root, "status", "--porcelain", "--", "src", "tests", *results):
+        name += " with changes"
+    return name or "unknown"
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -62,5 +62,5 @@ def _typed(value: Any, kind: Any, where: str) -> None:
     # JSON tells true from 1, which Python counts as an int.
     if isinstance(value, bool) or not isinstance(value, kind):
         name = getattr(kind, "__name__", str(kind))
-        found = type(value).__name__
-        raise ValueError(f"{where or 'the file'}: expected {name}, got {found}")  # noqa: TRY004
+        came = type(value).__name__
+        raise ValueError(f"{where or 'the file'}: expected {name}, got {came}")  # noqa: TRY004

@@ -1,12 +1,13 @@
 """Verified equations: every labeled equation of the book names the tests that prove it.
 
-equations.py  labeled equations and the hash of their LaTeX, read from the pages
-marks.py      the tests that carry ``@pytest.mark.verifies``, read from their source
-record.py     what the last test run found
-checks.py     what must hold between the three
-extension.py  the Sphinx side: a mark beside each equation, a page that lists them all
-plugin.py     the pytest side: the marker and the record
-__main__.py   ``python -m bookkit.verified accept | check``
+equations.py     labeled equations and the hash of their LaTeX, read from the pages
+marks.py         the tests that carry ``@pytest.mark.verifies``, read from their source
+dependencies.py  the code that a test file depends on, read from its source
+record.py        what became of the tests, in the last run here and when last recorded
+checks.py        what must hold between these
+extension.py     the Sphinx side: a mark beside each equation, a page that lists them all
+plugin.py        the pytest side: the marker and the record of a run
+__main__.py      ``python -m bookkit.verified accept | check | record``
 """
 
 

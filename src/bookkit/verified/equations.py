@@ -74,8 +74,8 @@ def in_page(path: Path, page: str, root: Path) -> list[Equation]:
     """Return the labeled equations of a notebook or Markdown page, in order."""
     name = path.relative_to(root).as_posix()
     if path.suffix != ".ipynb":
-        found = in_markdown(path.read_text("utf-8"))
-        return [Equation(label, latex, page, f"{name}:{line}") for line, label, latex in found]
+        labeled = in_markdown(path.read_text("utf-8"))
+        return [Equation(label, latex, page, f"{name}:{line}") for line, label, latex in labeled]
     cells = json.loads(path.read_text("utf-8"))["cells"]
     return [
         Equation(label, latex, page, f"{name}: cell {number}, line {line}")

@@ -60,8 +60,8 @@ def in_folder(folder: Path, root: Path) -> tuple[list[Test], list[tuple[str, str
     """Return all tests with a mark below `folder`, and (where, what is wrong) for bad marks."""
     tests, wrong = [], []
     for path in sorted(folder.rglob("*.py")):
-        found, bad = in_file(path, root)
-        tests += found
+        own, bad = in_file(path, root)
+        tests += own
         wrong += bad
     return tests, wrong
 

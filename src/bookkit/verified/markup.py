@@ -9,16 +9,18 @@ from sphinx import addnodes
 from sphinx.environment import BuildEnvironment
 from sphinx.writers.html5 import HTML5Translator
 
-from bookkit.verified.checks import Book, described, verdict
+from bookkit.verified.checks import Book, told, verdict
 from bookkit.verified.marks import METHODS, Test
 from bookkit.verified.record import OUTCOMES
 
 # A sign for each status, and what the list's summary calls so many equations of it.
-_SIGNS = {"passed": "✓", "conjecture": "?", "failed": "✗", "open": "○", "untested": "○"}
+_SIGNS = {"passed": "✓", "conjecture": "?", "failed": "✗"}
+_SIGNS |= dict.fromkeys(("changed", "open", "untested"), "○")
 _TOTALS = {
     "passed": "verified",
     "conjecture": "conjectured and checked by search",
     "failed": "with a test that fails",
+    "changed": "with tests that passed before a change",
     "open": "with tests that have not passed here",
     "untested": "without a test",
 }
@@ -60,7 +62,6 @@ def _mark(translator: HTML5Translator, label: str) -> str:
 
 
 def _panel(translator: HTML5Translator, book: Book, test: Test, label: str) -> str:
-    outcomes = book.outcomes[test]
     lines = f"lines {test.first}–{test.last}" if test.last > test.first else f"line {test.first}"
     ways = ", ".join(dict.fromkeys(METHODS[by][0] for by in test.methods(label)))
     helpers = "".join(
@@ -70,8 +71,8 @@ def _panel(translator: HTML5Translator, book: Book, test: Test, label: str) -> s
     )
     return (
         '<div class="verified-test">'
-        f'<p><span class="verified-outcome" data-outcome="{_worst(outcomes)}">'
-        f"{described(outcomes)}</span> "
+        f'<p><span class="verified-outcome" data-outcome="{_worst(book.known(test, label))}">'
+        f"{escape(told(book, test, label))}</span> "
         f"<code>{escape(test.path)}</code>, {lines} · {escape(ways)}</p>"
         f"{_source(translator, test.name, test.source)}{helpers}</div>"
     )
@@ -179,7 +180,7 @@ def _row(book: Book, equation) -> nodes.Node:
     latex = equation.latex
     math = nodes.math_block(latex, latex, nowrap=False, number=None, label=None)
     sign = _element("span", _SIGNS[found.status], cls="verified-sign", **{"aria-hidden": "true"})
-    tests = [_test_item(book, test) for test in book.tests_of(equation.label)]
+    tests = [_test_item(book, test, equation.label) for test in book.tests_of(equation.label)]
     # The roles keep this a table for screen readers although its layout is a grid.
     return _element(
         "tr",
@@ -192,10 +193,10 @@ def _row(book: Book, equation) -> nodes.Node:
     )
 
 
-def _test_item(book: Book, test: Test) -> nodes.Node:
+def _test_item(book: Book, test: Test, label: str) -> nodes.Node:
     summary = f" {test.summary}" if test.summary else ""
     return _element(
         "li",
         nodes.literal("", test.name),
-        f" {test.where} · {described(book.outcomes[test])}.{summary}",
+        f" {test.where} · {told(book, test, label)}.{summary}",
     )

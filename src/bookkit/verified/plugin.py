@@ -1,12 +1,14 @@
 """The pytest side: the marker ``verifies(*labels, by)`` and the record of outcomes.
 
 Loaded by ``-p bookkit.verified.plugin`` in pyproject.toml's pytest options. The record is
-``_build/verified.json``; ``--verified-record=PATH`` writes another, an empty path none.
+``_build/verified.json``; ``--verified-record=PATH`` writes another, an empty path none. No tracked
+file changes: what is committed, ``python -m bookkit.verified record`` takes from there.
 
 With pytest-xdist the tests run in several processes. Each process says in a report which equation's
 test it belongs to; the one process that gathers the reports writes the record.
 """
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,8 @@ class Recorder:
         self.digests: dict[Path, str] = {}
         self.marks: dict[Path, dict[str, set]] = {}
         self.wrong: dict[Path, list[str]] = {}
-        self.found: dict[tuple[str, str], dict[str, str]] = {}
+        # The outcome of each case, by test file and the digest of what it depends on.
+        self.outcomes: dict[tuple[str, str], dict[str, str]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for path in {item.path for item in items if any(item.iter_markers("verifies"))}:
@@ -84,16 +87,17 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         path, digest, case = getattr(report, "verifies", [None] * 3)
         if path and (outcome := _outcome(report)):
-            found = self.found.setdefault((path, digest), {})
-            found[case] = max(outcome, found.get(case, "passed"), key=record.OUTCOMES.index)
+            cases = self.outcomes.setdefault((path, digest), {})
+            cases[case] = max(outcome, cases.get(case, "passed"), key=record.OUTCOMES.index)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not (self.target and self.found) or xdist.is_xdist_worker(session):
+        if not (self.target and self.outcomes) or xdist.is_xdist_worker(session):
             return
         target = self.root / self.target
-        known = record.read(target)
-        for (path, digest), found in self.found.items():
-            known = record.merged(known, path, digest, found)
+        known = record.read(target, record.TESTS)
+        run = {"date": record.today(), "torch": metadata.version("torch")}
+        for (path, digest), cases in self.outcomes.items():
+            known = record.merged(known, path, run | {"digest": digest, "outcomes": cases})
         record.write(target, known)
 
 

@@ -1,32 +1,51 @@
-"""What the last test run found: the outcome of each test that verifies an equation.
+"""What became of the tests that verify equations, in the last run here and when last recorded.
 
-The record is JSON, one entry a test file: the outcome of each case, and a digest of the code it
-ran (the test file, its conftest and whatever these import from ``src``). When that code has
-changed, the outcomes no longer count. A run of some tests alone keeps what is known of the others.
+A run here leaves ``_build/verified.json``, one entry a test file: the outcome of each case, when and
+on which torch, and a digest of what it depends on. When that has changed, the outcomes no longer
+count. A run of some tests alone keeps what is known of the others.
+
+``python -m bookkit.verified record`` stores the same in short for those who have run nothing, in
+``tests/chapters/CHAPTER/record.json``: how many cases of each test had which outcome, the digest of
+each file that they depend on, and the hash of each equation's LaTeX. Outcomes whose digests do not
+hold any more are of what was before a change, and are said to be.
 """
 
-import ast
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bookkit.stored import files as stored
+from bookkit.verified.dependencies import dependencies, module_files, text_digest
 from bookkit.verified.marks import Test
 
 __all__ = [
+    "CHAPTER",
     "NOTEBOOKS",
     "OUTCOMES",
+    "OUTPUTS",
     "TESTS",
+    "Earlier",
     "chapter_digest",
     "code_digest",
+    "combined",
+    "earlier",
     "file_digest",
+    "in_short",
     "merged",
     "outcomes",
     "read",
+    "read_chapter",
+    "today",
     "write",
 ]
+
+# What a run leaves of the notebooks (`bookkit.notebooks.compare`), below the book's folder.
+OUTPUTS = "_build/outputs.json"
 
 # From best to worst; only the first is a pass.
 OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
@@ -34,8 +53,33 @@ OUTCOMES = ("passed", "xpassed", "xfailed", "skipped", "failed")
 Record = dict[str, dict]
 
 # What a record holds of each file: of tests, and of notebooks (`bookkit.notebooks.compare`).
-TESTS = {str: {"digest": str, "outcomes": {str: str}}}
-NOTEBOOKS = {str: {"digest": str, "passed": int, "failed": int}}
+TESTS = {str: {"digest": str, "date": str, "torch": str, "outcomes": {str: str}}}
+NOTEBOOKS = {str: {"digest": str, "date": str, "passed": int, "failed": int}}
+# What is stored of a chapter.
+CHAPTER = {"date": str, "commit": str, "torch": str, "equations": {str: str}}
+CHAPTER["tests"] = {str: {"depends on": {str: str}, "outcomes": {str: {str: int}}}}
+# Of its notebook, how many cells came out as stored: of one at most, of none before its first run.
+CHAPTER["outputs"] = {str: {"depends on": {str: str}, "date": str, "passed": int}}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What became of a test's cases when its chapter was last recorded.
+
+    Args:
+        date: of the run, as 2026-12-01.
+        outcomes: one for each case.
+        changed: the files among those that the test depends on that have changed since.
+    """
+
+    date: str
+    outcomes: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+
+
+def today() -> str:
+    """Return the date of a run that ends now, as 2026-12-01."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def read(path: Path, shape: object = (TESTS, NOTEBOOKS)) -> Record:
@@ -63,11 +107,20 @@ def write(path: Path, record: Record) -> None:
     part.replace(path)
 
 
-def merged(record: Record, path: str, digest: str, found: dict[str, str]) -> Record:
-    """Return the record with the outcomes `found` in the test file `path`."""
+def merged(record: Record, path: str, entry: dict) -> Record:
+    """Return the record with the entry of a run of some tests in the file `path`.
+
+    Outcomes of its other tests are kept if the digest and torch are the same, and with them their
+    date: the oldest counts.
+    """
     known = record.get(path, {})
-    kept = known["outcomes"] if known.get("digest") == digest else {}
-    return record | {path: {"digest": digest, "outcomes": kept | found}}
+    same = all(known.get(key) == entry[key] for key in ("digest", "torch"))
+    if same and known["outcomes"].keys() - entry["outcomes"].keys():
+        entry = entry | {
+            "date": min(known["date"], entry["date"]),
+            "outcomes": known["outcomes"] | entry["outcomes"],
+        }
+    return record | {path: entry}
 
 
 def outcomes(record: Record, test: Test, digest: str) -> list[str]:
@@ -82,6 +135,64 @@ def outcomes(record: Record, test: Test, digest: str) -> list[str]:
     ]
 
 
+def read_chapter(path: Path) -> dict:
+    """Read what is stored of a chapter's tests; without a file that is nothing.
+
+    Raises:
+        ValueError: names the file if it is no such record, and says what is wrong.
+    """
+    if not path.is_file():
+        return {}
+    with stored.opened(path) as record:
+        stored.check(record, CHAPTER)
+        for name, known in record["tests"].items():
+            for test, counts in known["outcomes"].items():
+                for outcome in counts.keys() - set(OUTCOMES):
+                    raise ValueError(f"tests.{name}.{test}: expected an outcome, got {outcome}")
+    return record
+
+
+def earlier(record: dict, test: Test, depends_on: Mapping[str, str]) -> Earlier | None:
+    """Return what a chapter's record says of a test whose dependencies now are `depends_on`."""
+    known = record.get("tests", {}).get(test.path)
+    if not known or test.name not in known["outcomes"]:
+        return None
+    before = known["depends on"]
+    changed = {file for file, _ in before.items() ^ depends_on.items()}
+    counts = known["outcomes"][test.name]
+    every = (outcome for outcome in OUTCOMES for _ in range(counts.get(outcome, 0)))
+    return Earlier(record["date"], tuple(every), tuple(sorted(changed)))
+
+
+def in_short(
+    record: Record, tests: Iterable[Test], depends_on: Mapping[str, Mapping[str, str]]
+) -> dict:
+    """Return what is stored of these tests: the record of a run here, cases counted.
+
+    `depends_on` gives what each test file depends on.
+    """
+    by_file: dict[str, list[str]] = {}
+    for test in tests:
+        by_file.setdefault(test.path, []).append(test.name)
+    entries = {path: record[path] for path in by_file}
+    return {
+        "date": min(entry["date"] for entry in entries.values()),
+        "torch": ", ".join(sorted({entry["torch"] for entry in entries.values()})),
+        "tests": {
+            path: {
+                "depends on": dict(depends_on[path]),
+                "outcomes": {name: _counts(entries[path], name) for name in names},
+            }
+            for path, names in by_file.items()
+        },
+    }
+
+
+def _counts(entry: dict, name: str) -> dict[str, int]:
+    cases = entry["outcomes"].items()
+    return dict(Counter(outcome for case, outcome in cases if case.partition("[")[0] == name))
+
+
 def file_digest(*paths: Path) -> str:
     """Hash files, so that what a run says of them ends with their next change."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
@@ -90,51 +201,14 @@ def file_digest(*paths: Path) -> str:
 def chapter_digest(root: Path, chapter: str) -> str:
     """Hash a chapter's module and its tests, on which a result of the mutants depends."""
     tests = root / "tests" / "chapters" / chapter
-    return file_digest(
-        root / "src" / "derived" / f"{chapter}.py", *sorted(tests.glob(f"test_{chapter}*.py"))
-    )
+    return file_digest(*module_files(root, chapter), *sorted(tests.glob(f"test_{chapter}*.py")))
 
 
 def code_digest(path: Path, root: Path) -> str:
-    """Hash the code that the tests in `path` run."""
-    sums = hashlib.sha256()
-    for file in sorted(_code(path, root)):
-        sums.update(file.relative_to(root).as_posix().encode() + b"\0")
-        sums.update(file.read_bytes() + b"\0")
-    return sums.hexdigest()[:16]
+    """Hash all that the tests in `path` depend on, see `bookkit.verified.dependencies`."""
+    return combined(dependencies(path, root))
 
 
-def _code(path: Path, root: Path) -> set[Path]:
-    """Return the test file, its conftest, and all that these import from ``src``."""
-    files, queue = set(), [path, path.with_name("conftest.py")]
-    while queue:
-        file = queue.pop()
-        if file not in files and file.is_file():
-            files.add(file)
-            queue += _imported(file, root / "src")
-    return files
-
-
-def _imported(file: Path, source: Path) -> Iterator[Path]:
-    """Yield where the modules that a file imports would lie below the folder `source`."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"), filename=str(file))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, file, source)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            for end in range(1, len(parts) + 1):
-                stem = source.joinpath(*parts[:end])
-                yield from (stem.with_suffix(".py"), stem / "__init__.py")
-
-
-def _absolute(node: ast.ImportFrom, file: Path, source: Path) -> str:
-    """Return the full name of the module that ``from … import`` names."""
-    if not node.level or not file.is_relative_to(source):
-        return node.module or ""
-    package = file.relative_to(source).parts[: -node.level]
-    return ".".join([*package, *filter(None, [node.module])])
+def combined(digests: Mapping[str, str]) -> str:
+    """Hash the digests of several files."""
+    return text_digest(json.dumps(sorted(digests.items())))

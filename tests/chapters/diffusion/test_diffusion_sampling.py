@@ -457,7 +457,7 @@ def error(solver, schedule, n):
 @pytest.mark.parametrize("schedule", [EDM, FLOW], ids=["edm", "flow"])
 @pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("heun", 2), ("dpmpp_2m", 2)])
 def test_the_order_of_each_solver(solver, order, schedule):
-    errors = [error(solver, schedule, n) for n in (40, 80, 160, 320)]
+    errors = [error(solver, schedule, n) for n in (40, 80, 160)]
     assert all(abs(slope - order) < 0.15 for slope in slopes(errors)), slopes(errors)
 
 
@@ -1129,7 +1129,7 @@ def test_one_step_to_the_data_is_the_denoised_start(solver, schedule):
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE, ZERO, FLOW, EDM], ids=str)
 def test_the_last_step_to_no_noise_is_finite_and_lands_on_the_data(solver, schedule):
     x = schedule.sigma(schedule.end) * draw(300, 2, seed=1)
-    times = karras_sigmas(40) if schedule is EDM else schedule.times(250)
+    times = karras_sigmas(40) if schedule is EDM else schedule.times(100)
     end = sample(MIXTURE.denoiser(schedule), x, times, schedule, solver)
     assert end.isfinite().all()
     data = MIXTURE.sample(300, generator=torch.Generator().manual_seed(2))

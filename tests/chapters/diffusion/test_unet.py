@@ -108,11 +108,12 @@ def test_times_and_labels_that_do_not_fit():
 
 
 def test_the_loss_falls():
-    model, recipe = checkpoints.diffusion(steps=30)
-    assert recipe["options"]["steps"] == 30 and recipe["final loss"] < 1.2
+    model, recipe = checkpoints.diffusion(steps=12)
+    assert recipe["options"]["steps"] == 12
     train, _ = unet.held_out()
     before, after = (mean_loss(each, train) for each in (UNet(), model))
     assert after < 0.75 * before
+    assert after < recipe["final loss"] < before  # the mean of all, where they are so few
 
 
 def mean_loss(model, data):
@@ -157,7 +158,8 @@ def test_the_denoiser_undoes_the_velocity():
     assert torch.allclose(denoiser(x, t), x0, atol=1e-6)
 
 
-def test_the_race_compares_solvers_at_equal_calls():
+def test_the_race_compares_solvers_at_equal_calls(monkeypatch):
+    monkeypatch.setattr(unet, "_HELD_OUT", 30)  # of which as many are drawn
     rows = list(unet.race(UNet(width=8, depth=1), steps=2, batch_size=8, calls=(1, 3)))
     assert [(row["solver"], row["calls"]) for row in rows] == [
         (solver, calls) for solver in ("ddim", "heun", "dpmpp_2m") for calls in (1, 3)
@@ -204,15 +206,17 @@ def test_the_checkpoint_draws_the_digit_asked_for(shipped):
     """A linear classifier, right on most real digits, names most drawn ones as they were asked."""
     model, _ = shipped
     (images, names), (test, test_names) = unet.held_out()
-    judge = LogisticRegression(max_iter=200, C=0.1).fit(images.flatten(1).numpy(), names.numpy())
+    some = slice(None, None, 3)
+    judge = LogisticRegression(max_iter=200, C=0.1)
+    judge.fit(images[some].flatten(1).numpy(), names[some].numpy())
     assert judge.score(test.flatten(1).numpy(), test_names.numpy()) > 0.85
-    labels = torch.arange(10).repeat_interleave(10)
-    x = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10).repeat_interleave(5)
+    x = torch.randn(50, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     times = torch.linspace(1, 0, 21)
     with torch.no_grad():
         for t, s in pairwise(times):
             known, unknown = (
-                model(x, t.expand(100), each) for each in (labels, torch.full_like(labels, 10))
+                model(x, t.expand(50), each) for each in (labels, torch.full_like(labels, 10))
             )
             x = x + (s - t) * (unknown + 2 * (known - unknown))
     assert judge.score(x.flatten(1).numpy(), labels.numpy()) > 0.75

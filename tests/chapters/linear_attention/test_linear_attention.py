@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -924,24 +925,23 @@ def test_no_state_holds_more_bits_than_it_has(bits, pairs, words):
 
 
 def test_gradients_of_all_forms():
+    check = partial(gradcheck, fast_mode=True)
     q, k, v = (x.requires_grad_() for x in sequences(5, b=1, h=1))
     log = decays(1, 1, 5).log().requires_grad_()
     beta = (0.3 * decays(1, 1, 5)).requires_grad_()
     small = k.detach().mul(0.2).requires_grad_()
-    assert gradcheck(lambda *x: chunked(*x[:3], log_decay=x[3], chunk=2), (q, k, v, log))
-    assert gradcheck(lambda *x: chunked(*x, chunk=2), (q, k, v))
-    assert gradcheck(lambda *x: delta_rule(*x, chunk=2), (q, small, v, beta))
+    assert check(lambda *x: chunked(*x[:3], log_decay=x[3], chunk=2), (q, k, v, log))
+    assert check(lambda *x: chunked(*x, chunk=2), (q, k, v))
+    assert check(lambda *x: delta_rule(*x, chunk=2), (q, small, v, beta))
     state = draw(1, 1, 4, 3).requires_grad_()
-    assert gradcheck(
+    assert check(
         lambda *x: recurrent(*x[:3], log_decay=x[3], beta=x[4], state=x[5]),
         (q, small, v, log, beta, state),
     )
     for kind in (*POSITIVE_KINDS, "softmax"):
-        assert gradcheck(lambda *x, kind=kind: linear_attention(*x, kind=kind), (q, k, v))
+        assert check(lambda *x, kind=kind: linear_attention(*x, kind=kind), (q, k, v))
     for kind in POSITIVE_KINDS:
-        assert gradcheck(
-            lambda *x, kind=kind: linear_attention(*x, kind=kind, causal=True), (q, k, v)
-        )
+        assert check(lambda *x, kind=kind: linear_attention(*x, kind=kind, causal=True), (q, k, v))
 
 
 FORMS = {
@@ -1264,10 +1264,10 @@ ERRORS = [
     (lambda: recall_error(0, 4), r"^pairs: expected an integer of at least 1, got 0"),
     (lambda: recall_error(4, 0), r"^dim: expected an integer of at least 1, got 0"),
     (lambda: recall_error(4, 4, "ridge"), r"^rule: expected one of hebb, delta, least_squares"),
-    (lambda: recall_error(4, 4, decay=1.1), r"^decay: expected a number between 0 and 1, got 1\.1"),
+    (lambda: recall_error(4, 4, decay=1.1), r"^decay: expected a number from 0 to 1, got 1\.1"),
     (
         lambda: recall_error(4, 4, decay=-0.1),
-        r"^decay: expected a number between 0 and 1, got -0\.1",
+        r"^decay: expected a number from 0 to 1, got -0\.1",
     ),
     (lambda: recall_error(4, 4, beta=math.nan), r"^beta: expected a finite number, got nan"),
 ]

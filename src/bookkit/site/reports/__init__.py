@@ -26,7 +26,10 @@ __all__ = ["NOT_RUN", "paragraph", "setup", "table"]
 
 NOT_RUN = "not run here"
 
-_SOURCES = ("_build/verified.json", "_build/outputs.json", "tests/chapters/*/mutants.json")
+_SOURCES = ("_build/verified.json", "_build/outputs.json")
+_SOURCES += ("tests/chapters/*/mutants.json", "tests/chapters/*/record.json")
+# What stored outputs depend on.
+_SOURCES += ("src/derived/**/*.py", "requirements.txt", "chapters/recorded/*.json")
 _SOURCES += ("benchmarks/bench_*.py", "benchmarks/results/*.json", "chapters/*.ipynb")
 
 
