@@ -142,6 +142,9 @@ def test_the_comparison_of_outputs_checks_what_is_looked_up(tmp_path):
     assert "recorded/tiny_double.json is missing: make sweeps CHAPTERS=tiny" in done.stdout
 
 
-@pytest.mark.parametrize("notebook", [pytest.param(path, id=path.stem) for path in CHAPTERS])
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(path, id=path.stem, marks=pytest.mark.chapter(path.stem)) for path in CHAPTERS],
+)
 def test_what_a_chapter_looks_up_is_of_its_code(notebook):
     assert sweeps.problems(notebook) == []
