@@ -212,6 +212,10 @@ class AnywhereKernel(RunningKernel):
         if said["status"] != "ok":
             raise RuntimeError(f"the kernel keeps its network: {said['evalue']}")
 
+    def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
+        """Run a cell as a reader does, with a history: it tells of what code a recording must be."""
+        return self.kc.execute(cell_input, allow_stdin=allow_stdin, stop_on_error=False)
+
     def stop(self) -> None:
         super().stop()
         self.folder.cleanup()
