@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+from collections import defaultdict
+from types import SimpleNamespace
 
 import pytest
 import support
@@ -65,29 +67,23 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def show(browser, tmp_path):
-    """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
+@pytest.fixture(scope="module")
+def windows(browser, tmp_path_factory):
+    """Pages with figures, opened from disk in windows that one test after another uses.
+
+    `open_page` shows a page around `body`, or around a figure in a state, in a window of this width
+    with a mouse or with touch. What such a page says on the console is in its `said`. It is the
+    caller's until `give_back` takes it; so is what `blank` opens, a page with nothing. A new window would take three times as long as a new page.
+    """
     # Imported here: what was imported before the hook would not have its shapes checked.
     from bookkit.site.explorables import page
     from derived.explorables import PushABox
 
-    contexts, said, foreseen = [], [], []
+    folder = tmp_path_factory.mktemp("pages")
+    contexts, free = [], defaultdict(list)
 
-    def open_page(
-        body=None,
-        *,
-        figure=PushABox,
-        width=900,
-        theme="light",
-        touch=False,
-        expected=(),
-        mounted=True,
-        **state,
-    ):
-        foreseen.extend(expected)
-        body = body or figure(**state)._repr_mimebundle_()[0]["text/html"]
-        path = page(tmp_path, body, theme=theme)
+    def open_window(kind):
+        width, touch = kind
         context = browser.new_context(
             viewport={"width": width, "height": 800},
             has_touch=touch,
@@ -97,15 +93,58 @@ def show(browser, tmp_path):
         context.set_default_timeout(1000 * support.seconds(30))  # against hanging, no expectation
         contexts.append(context)
         tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.kind, tab.said = kind, []
+        tab.on("console", lambda message: tab.said.append(message.text))
+        tab.on("pageerror", lambda error: tab.said.append(str(error)))
+        return tab
+
+    def blank(width=900, touch=False):
+        unused = free[width, touch]
+        return unused.pop() if unused else open_window((width, touch))
+
+    def open_page(
+        body=None,
+        *,
+        figure=PushABox,
+        width=900,
+        theme="light",
+        touch=False,
+        mounted=True,
+        **state,
+    ):
+        body = body or figure(**state)._repr_mimebundle_()[0]["text/html"]
+        path = page(folder, body, theme=theme)
+        tab = blank(width, touch)
         tab.goto(path.as_uri())
         if mounted:
             tab.locator(".explorable-live").wait_for()
-        tab.said = said
         return tab
 
-    yield open_page
+    def give_back(tab):
+        tab.goto("about:blank")
+        tab.mouse.move(0, 0)
+        tab.emulate_media(media="null", reduced_motion="reduce")
+        tab.set_viewport_size({"width": tab.kind[0], "height": 800})
+        tab.said = []
+        free[tab.kind].append(tab)
+
+    yield SimpleNamespace(blank=blank, open_page=open_page, give_back=give_back)
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def show(windows):
+    """Open a page, from disk, with a figure in it; nothing may go to the console but what is expected."""
+    tabs, foreseen = [], []
+
+    def open_page(body=None, *, expected=(), **options):
+        foreseen.extend(expected)
+        tabs.append(windows.open_page(body, **options))
+        return tabs[-1]
+
+    yield open_page
+    said = [text for tab in tabs for text in tab.said]
+    for tab in tabs:
+        windows.give_back(tab)
     assert not [text for text in said if not any(part in text for part in foreseen)]

@@ -24,12 +24,14 @@ __all__ = [
     "ROOT",
     "WIDGET",
     "close",
+    "data",
     "gathered",
     "judgment",
     "mulberry32",
     "node",
     "normals",
     "now",
+    "rows",
     "run",
     "run_parity",
     "seconds",
@@ -40,6 +42,7 @@ AXE = ROOT / "node_modules/axe-core/axe.min.js"
 # Stands for a notebook: a model that holds the state and tells of its changes.
 WIDGET = """async ([source, values]) => {
   const listeners = {};
+  values.state_keys = Object.keys(values);
   window.log = { saves: 0 };
   window.model = {
     get: (key) => values[key],
@@ -142,6 +145,19 @@ def judgment(name: Any, answer: Any) -> str:
         check(name, answer)
     assert not err.getvalue()
     return " ".join(out.getvalue().split())
+
+
+def data(tab, selector):
+    """Return the data attributes of all elements that a selector finds, read at one moment."""
+    return tab.locator(selector).evaluate_all("all => all.map((node) => ({ ...node.dataset }))")
+
+
+def rows(tab):
+    """Return what the rows of a figure's table hold: numbers by name (in camel case) by kind."""
+    return {
+        row.pop("kind"): {name: float(value) for name, value in row.items() if name != "series"}
+        for row in data(tab, ".xp-bars tbody tr[data-kind]:not([aria-hidden])")
+    }
 
 
 def mulberry32(seed, count):

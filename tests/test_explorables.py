@@ -1,4 +1,4 @@
-"""Every interactive figure: both scripts, its picture, its place on a page and in a notebook."""
+"""Every interactive figure: its state, both scripts, its picture, its place on a page and in a notebook."""
 
 import html
 import json
@@ -15,7 +15,11 @@ from derived.explorables import EXPLORABLES, PushABox, module_source
 
 FOLDER = ROOT / "src/derived/explorables"
 
-FIGURES = pytest.mark.parametrize("figure", EXPLORABLES.values(), ids=EXPLORABLES)
+CASES = [
+    pytest.param(figure, id=name, marks=pytest.mark.chapter(figure.chapter))
+    for name, figure in EXPLORABLES.items()
+]
+FIGURES = pytest.mark.parametrize("figure", CASES)
 
 
 @FIGURES
@@ -58,9 +62,10 @@ def test_nothing_in_the_sources_needs_a_weaker_policy():
 
 @FIGURES
 def test_the_picture_shows_the_present_source_and_state(figure):
-    record = json.loads((FOLDER / "pictures.json").read_text("utf-8"))[figure.name]
+    png = (FOLDER / figure.script).with_suffix(".png")
+    record = json.loads(png.with_suffix(".picture.json").read_text("utf-8"))
     assert record["key"] == picture_key(figure), "run `make pictures` and look at what it drew"
-    assert (FOLDER / figure.script).with_suffix(".png").stat().st_size <= 60_000
+    assert png.stat().st_size <= 60_000
 
 
 def test_a_script_that_does_not_import_the_kit_is_refused(monkeypatch, tmp_path):
@@ -127,13 +132,15 @@ def test_the_directive_puts_a_figure_on_a_page_and_scripts_on_no_other(tmp_path)
     assert json.loads(html.unescape(first)) == json.loads(json.dumps(PushABox(kind="diou").state()))
     assert json.loads(html.unescape(second)) == json.loads(json.dumps(PushABox().state()))
     assert "<em>caption</em>" in text and html.escape(PushABox.caption[:60]) in text
-    for asset in ("host.js", "kit.css"):
+    for asset in ("host.js", "kit.css", "iou.css"):
         assert len(re.findall(rf"_static/explorables/{asset}\?v=\w+", text)) == 1
     assert "explorables/" not in (output / "plain.html").read_text("utf-8")
     pictures = re.findall(r'<img src="_static/explorables/(\w+\.png)" loading="lazy"', text)
     assert len(pictures) == 2 and len(set(pictures)) == 1
+    assert "linear_attention.css" not in text, "no other chapter's styles"
     files = {path.name for path in (output / "_static/explorables").iterdir()}
-    assert files == {"host.js", "kit.css", pictures[0], *(f"{name}.js" for name in EXPLORABLES)}
+    sheets = {"kit.css", *(f"{figure.chapter}.css" for figure in EXPLORABLES.values())}
+    assert files == {"host.js", *sheets, pictures[0], *(f"{name}.js" for name in EXPLORABLES)}
 
 
 def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):
@@ -149,52 +156,224 @@ def test_each_wrong_directive_fails_the_build_and_says_why(tmp_path):
         assert message in run.stderr
 
 
-@FIGURES
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 900])
-def test_axe_finds_nothing(show, figure, theme, width):
-    assert AXE.exists(), "axe-core is missing: run `npm ci`."
-    tab = show(figure=figure, width=width, theme=theme)
-    tab.locator("[data-action]").first.click()
-    # Through the debugger, which the page's policy does not concern.
-    tab.evaluate(AXE.read_text("utf-8") + "; undefined")
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = tab.evaluate(f"axe.run(document, {{ runOnly: {json.dumps(tags)}, preload: false }})")
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+# One visit a figure at a desk and one on a phone; each test on it first sets what it needs.
+
+TOP = "document.getElementById('after').getBoundingClientRect().top + scrollY"
 
 
-@FIGURES
-@pytest.mark.parametrize("touch", [False, True])
-@pytest.mark.parametrize("width", [320, 360, 375, 700])
-def test_it_fits_and_can_be_hit(show, figure, width, touch):
-    tab = show(figure=figure, width=width, touch=touch)
-    tab.locator("[data-action]").first.click()
-    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    least = 44 if touch else 24
-    targets = "button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle"
-    if width < 660 and tab.locator(".xp-fold").count():
-        tab.locator(".xp-fold").click()
-    assert tab.locator(".xp-row-label").last.is_visible()
-    for target in tab.locator(f":is({targets}):visible").all():
-        box = target.bounding_box()
-        assert min(box["width"], box["height"]) >= least - 0.01, target.text_content()
+@pytest.fixture(scope="module", params=CASES)
+def figure(request):
+    return request.param
 
 
-@FIGURES
-@pytest.mark.parametrize(("width", "touch"), [(360, True), (900, False)])
-def test_mounting_moves_nothing_else(show, figure, width, touch):
+def visit(windows, figure, **window):
+    """Come to a page whose figure is below the window, and scroll until it is mounted."""
     body = (
-        f"<p style='height: 900px'>Before</p>{figure()._repr_mimebundle_()[0]['text/html']}"
+        f"<p id='before' tabindex='-1' style='height: 900px'>Before</p>{figure()._repr_mimebundle_()[0]['text/html']}"
         "<p id='after'>After</p>"
     )
-    tab = show(body, width=width, touch=touch, mounted=False)
-    assert tab.locator(".derived-explorable img").is_visible()
-    top = "document.getElementById('after').getBoundingClientRect().top + scrollY"
-    before = tab.evaluate(top)
+    tab = windows.open_page(body, mounted=False, **window)
+    tab.pictured, before = tab.locator(".derived-explorable img").is_visible(), tab.evaluate(TOP)
     tab.evaluate("scrollTo(0, 600)")
     tab.locator(".explorable-live").wait_for()
-    # What the hidden note frees at the caption's end may take one line away.
-    assert 0 <= before - tab.evaluate(top) <= 50
+    tab.moved = before - tab.evaluate(TOP)
+    tab.locator("[data-action]").first.click()
+    return tab
+
+
+@pytest.fixture(scope="module")
+def desk(windows, figure):
+    tab = visit(windows, figure, width=900)
+    yield tab
+    windows.give_back(tab)
+
+
+@pytest.fixture(scope="module")
+def phone(windows, figure):
+    tab = visit(windows, figure, width=360, touch=True)
+    yield tab
+    windows.give_back(tab)
+
+
+def test_mounting_moves_nothing_else(desk, phone):
+    for tab in (desk, phone):
+        assert tab.pictured
+        # What the hidden note frees at the caption's end may take one line away.
+        assert 0 <= tab.moved <= 50
+
+
+TARGETS = """() => {
+  const targets = "button, .xp-row-label, .xp-toggle, .xp-slider, .xp-handle";
+  const seen = [...document.querySelectorAll(targets)].filter((node) => node.checkVisibility());
+  return seen.map((node) => {
+    const { width, height } = node.getBoundingClientRect();
+    return [Math.min(width, height), node.ariaLabel ?? node.textContent];
+  });
+}"""
+
+
+def fits_and_can_be_hit(tab, width, least):
+    tab.set_viewport_size({"width": width, "height": 800})
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    fold = tab.locator(".xp-fold[aria-expanded=false]")
+    if width < 660 and fold.count():
+        fold.click()
+    assert tab.locator(".xp-row-label").last.is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    targets = tab.evaluate(TARGETS)
+    assert [target for target in targets if target[0] < least - 0.01] == []
+    assert len(targets) > 4
+
+
+@pytest.mark.parametrize("width", [320, 360, 375, 700])
+def test_it_fits_and_can_be_hit(desk, phone, width):
+    fits_and_can_be_hit(desk, width, 24)
+    fits_and_can_be_hit(phone, width, 44)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 900])
+def test_axe_finds_nothing(desk, theme, width):
+    assert AXE.exists(), "axe-core is missing: run `npm ci`."
+    desk.set_viewport_size({"width": width, "height": 800})
+    desk.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
+    # Through the debugger, which the page's policy does not concern.
+    if not desk.evaluate("'axe' in window"):
+        desk.evaluate(AXE.read_text("utf-8") + "; undefined")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    options = f"runOnly: {json.dumps(tags)}, preload: false, resultTypes: ['violations']"
+    violations = desk.evaluate(f"axe.run(document, {{ {options} }}).then((all) => all.violations)")
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in violations] == []
+
+
+# Of one element of each kind, what the properties are that the style sheets set.
+STYLES = """(names) => {
+  const kinds = new Map();
+  for (const node of document.querySelectorAll(".explorable-live *")) {
+    const [own, around] = [node, node.parentNode].map((e) => e.getAttribute("class"));
+    const { chosen, selected, series } = node.dataset;
+    kinds.set([node.localName, own, around, chosen, selected, series].join(), node);
+  }
+  return [...kinds].flatMap(([kind, node]) => [null, "::before"].map((part) => {
+    const style = getComputedStyle(node, part);
+    return [kind, part, ...names.map((name) => `${name}: ${style.getPropertyValue(name)}`)];
+  }));
+}"""
+
+
+def test_it_looks_the_same_whichever_styles_come_last(desk, figure):
+    """In JupyterLab the kit's styles stand in the page once for each open notebook's figures."""
+    desk.set_viewport_size({"width": 900, "height": 800})
+    names = sorted(set(re.findall(r"^ +([\w-]+):", figure._css, re.MULTILINE)))
+    before = desk.evaluate(STYLES, names)
+    sheet = desk.add_style_tag(content=(FOLDER / "kit.css").read_text("utf-8"))
+    after = desk.evaluate(STYLES, names)
+    sheet.evaluate("node => node.remove()")
+    changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert [set(a) ^ set(b) | {a[0]} for a, b in changed] == []
+
+
+def test_print_shows_the_picture(desk):
+    desk.emulate_media(media="print")
+    assert desk.locator(".derived-explorable img").is_visible()
+    assert not desk.locator(".explorable-live").is_visible()
+    desk.emulate_media(media="null")
+
+
+# The keyboard alone works a figure, and it says what changed.
+
+# All that a pointer can work, but for what is hidden or switched off; of radio buttons, one a group.
+CONTROLS = """() => {
+  const groups = new Set();
+  const all = document.querySelectorAll(".explorable-live :is(button, input, select, [tabindex='0'])");
+  return [...all].filter((e) => e.checkVisibility() && !e.disabled).filter((e) => {
+    if (e.type !== "radio") return true;
+    const isFirst = !groups.has(e.name);
+    groups.add(e.name);
+    return isFirst;
+  }).length;
+}"""
+# Begins in front of the figure, and counts what is announced from now on.
+START = """() => {
+  document.getElementById("before").focus();
+  window.announced = 0;
+  new MutationObserver(() => (window.announced += 1)).observe(
+    document.querySelector(".explorable-live [aria-live]"), { childList: true, characterData: true });
+}"""
+# A figure's state, and what a screen reader tells of the control in use.
+NOW = """() => {
+  const { activeElement: e } = document;
+  const { now } = document.querySelector(".explorable-live").dataset;
+  const told = [e.ariaValueText, e.value, e.checked, e.ariaExpanded, e.ariaPressed, e.textContent];
+  return { state: now, told: told.join("|") };
+}"""
+FOCUSED = """() => {
+  const { activeElement: e } = document;
+  if (!e.closest(".explorable-live")) return null;
+  const kind = e.getAttribute("role") ?? e.getAttribute("type") ?? e.localName;
+  const label = e.ariaLabel || e.labels?.[0]?.textContent || e.textContent;
+  return { kind, label: label.trim(), value: e.ariaValueText, atMost: e.max !== "" && e.value === e.max };
+}"""
+
+
+def keys(control: dict) -> list[str]:
+    """Return the keys by which a control of this kind is worked."""
+    match control["kind"]:
+        case "slider":  # a handle with two degrees of freedom
+            return ["ArrowRight", "ArrowUp"]
+        case "range":
+            return ["ArrowLeft" if control["atMost"] else "ArrowRight"]
+        case "radio":
+            return ["ArrowDown"]
+        case "checkbox":
+            return ["Space"]
+        case "button":
+            return ["Enter"]
+    raise AssertionError(f"no key is known for {control}")
+
+
+def test_tab_reaches_every_control_and_each_has_a_name(desk):
+    desk.set_viewport_size({"width": 900, "height": 800})
+    desk.evaluate(START)
+    expected, reached = desk.evaluate(CONTROLS), []
+    desk.keyboard.press("Tab")
+    while (control := desk.evaluate(FOCUSED)) and len(reached) <= expected:
+        reached.append(control)
+        desk.keyboard.press("Tab")
+    assert len(reached) == expected, reached
+    assert [control for control in reached if not control["label"]] == []
+    # A number that changes is heard with its unit or its words.
+    moving = [c for c in reached if c["kind"] in ("slider", "range")]
+    assert [control for control in moving if not control["value"]] == []
+
+
+def test_what_the_keyboard_changes_is_heard(desk):
+    desk.set_viewport_size({"width": 900, "height": 800})
+    desk.evaluate(START)
+    desk.clock.install()  # so that what is said within a second is said at once
+    desk.clock.pause_at(desk.evaluate("Date.now()") / 1000 + 60)
+    desk.keyboard.press("Tab")
+    silent, changed = [], 0
+    while control := desk.evaluate(FOCUSED):
+        desk.clock.run_for(1000)
+        desk.evaluate("window.announced = 0")
+        before = desk.evaluate(NOW)
+        for key in keys(control):
+            desk.keyboard.press(key)
+        after = desk.evaluate(NOW)
+        changed += after != before
+        # A control that does not tell its change itself has it announced.
+        if after["state"] != before["state"] and after["told"] == before["told"]:
+            desk.clock.run_for(1000)
+            silent += [] if desk.evaluate("window.announced") else [control]
+        desk.keyboard.press("Tab")
+    desk.clock.resume()
+    assert silent == []
+    assert changed >= 3
+
+
+def test_nothing_was_said_on_the_console(desk, phone):
+    assert desk.said == phone.said == []
 
 
 def test_a_script_is_loaded_only_when_its_figure_comes_near(show):
@@ -238,33 +417,25 @@ def test_what_cannot_run_stays_a_picture_and_says_why(show, wrong, reason):
 
 
 @FIGURES
-def test_print_shows_the_picture(show, figure):
-    tab = show(figure=figure)
-    tab.emulate_media(media="print")
-    assert tab.locator(".derived-explorable img").is_visible()
-    assert not tab.locator(".explorable-live").is_visible()
-
-
-@FIGURES
-def test_a_widget_tells_its_state_and_goes_without_a_trace(browser, figure):
-    tab = browser.new_page(viewport={"width": 900, "height": 800}, reduced_motion="reduce")
-    try:
-        tab.add_style_tag(content=figure._css)
-        tab.evaluate(WIDGET, [figure._esm, figure().state()])
-        tab.locator("[data-handle]").first.focus()
-        tab.keyboard.press("ArrowUp")
-        tab.wait_for_function("log.saves > 0")
-        state = {name: tab.evaluate(f"model.get('{name}')") for name in figure().state()}
-        assert state == now(tab) != figure().state()
-        for name, value in json.loads(json.dumps(figure().state())).items():
-            tab.evaluate("([name, value]) => tell(name, value)", [name, value])
-        assert now(tab) == json.loads(json.dumps(figure().state()))
-        assert figure(**state).state() != figure().state(), "Python accepts what the reader did"
-        tab.evaluate("stop()")
-        assert tab.locator(".explorable-live").count() == 0
-        assert tab.evaluate("listening()") == 0
-    finally:
-        tab.close()
+def test_a_widget_tells_its_state_and_goes_without_a_trace(windows, figure):
+    tab = windows.blank()
+    tab.add_style_tag(content=figure._css)
+    tab.evaluate(WIDGET, [figure._esm, figure().state()])
+    tab.locator("[data-handle]").first.focus()
+    tab.keyboard.press("ArrowUp")
+    tab.wait_for_function("log.saves > 0", polling=50)  # not by frames, which may stop
+    names = list(figure().state())
+    state = tab.evaluate("names => Object.fromEntries(names.map((n) => [n, model.get(n)]))", names)
+    assert state == now(tab) != figure().state()
+    for name, value in json.loads(json.dumps(figure().state())).items():
+        tab.evaluate("([name, value]) => tell(name, value)", [name, value])
+    assert now(tab) == json.loads(json.dumps(figure().state()))
+    assert figure(**state).state() != figure().state(), "Python accepts what the reader did"
+    tab.evaluate("stop()")
+    assert tab.locator(".explorable-live").count() == 0
+    assert tab.evaluate("listening()") == 0
+    assert tab.said == []
+    windows.give_back(tab)
 
 
 def test_a_missing_browser_is_named_in_one_sentence(monkeypatch):

@@ -329,36 +329,43 @@ def test_the_environment_can_require_a_pass(root, monkeypatch):
 # What the reader sees ------------------------------------------------------------------------------
 
 
+def opened(root: Path, chapter: str) -> tuple[dict[str, str], list[str]]:
+    """Return what the marks of a chapter open, and the sources that stand in it."""
+    script = (root / f"_build/html/_static/verified/{chapter}.js").read_text("utf-8")
+    return json.loads(f"[{script.removeprefix('verifiedPanels(').removesuffix(');' + chr(10))}]")
+
+
 def test_the_mark_opens_the_source_of_its_test(root):
     passed(root)
     build(root)
     html = page(root, "chapters/box")
-    assert html.count('<details class="verified" data-status="passed">') == 3
+    assert html.count('<details class="verified" data-status="passed"') == 3
     start = html.index('id="equation-box-area"')
     mark = html[start : html.index("</details>\n", start)]
     assert "</span> verified by exact identity</summary>" in mark
-    assert "<code>tests/test_box.py</code>, lines 11–15" in mark
-    assert ">passed</span>" in mark
-    assert '<pre tabindex="0" role="group" aria-label="Source of test_area">' in mark
-    assert "uses <code>quarksum</code>" in mark
-    assert "&lt;script&gt;" in mark and "<script>" not in mark
-    assert "passed (2 cases)" in html
+    assert 'data-panels="../_static/verified/box.js?v=' in mark
+    assert 'href="../verified/box.html#box-area"' in mark
+    panels, sources = opened(root, "box")
+    panel = panels["box-area"]
+    assert "<code>tests/test_box.py</code>, lines 11–15" in panel
+    assert ">passed</span>" in panel
+    assert "uses <code>quarksum</code>" in panel
+    pre = '<pre tabindex="0" role="group" aria-label="Source of test_area">'
+    (source,) = (source for source in sources if pre in source)
+    assert "&lt;script&gt;" in source and "<script>" not in source
+    assert f'data-source="{sources.index(source)}"' in panel
+    assert "passed (2 cases)" in panels["box-symmetry"]
     assert 'href="../_static/verified.css' in html
     assert (root / "_build" / "html" / "_static" / "verified.css").is_file()
 
 
-def test_a_page_holds_each_source_once_and_links_to_it_where_it_is_needed_again(root):
+def test_what_a_mark_opens_holds_each_source_once(root):
     build(root)
-    html = page(root, "chapters/box")
-    # test_area verifies two equations and uses two definitions; the first equation holds them.
+    panels, sources = opened(root, "box")
+    # test_area verifies two equations and uses two definitions.
     for name in ("test_area", "quarksum", "SIDES"):
-        assert html.count(f'aria-label="Source of {name}"') == 1
-        anchor = re.search(
-            rf'id="([\w-]+)"[^>]*>(?:<[^p][^>]*>)*<pre[^>]*"Source of {name}"', html
-        )[1]
-        link = f'<p class="verified-again"><a href="#{anchor}">Source of {name}</a></p>'
-        assert html.count(link) == 1
-        assert html.index(f'id="{anchor}"') < html.index(link)
+        (number,) = (n for n, s in enumerate(sources) if f'aria-label="Source of {name}"' in s)
+        assert sum(f'data-source="{number}"' in panel for panel in panels.values()) == 2
 
 
 def test_nothing_looks_verified_without_a_record(root):
@@ -411,13 +418,14 @@ def test_verdicts(root, methods, outcomes, status, text):
 def test_the_list_of_all_equations(root):
     passed(root, test_swap="skipped")
     build(root)
-    html = page(root, "list")
-    assert "3 labeled equations: 2 verified, 1 with tests that have not passed here." in html
-    section = html.index('<section id="equations-of-box"')
-    assert section < html.index("Boxes<a", section) < html.index("(1.1)") < html.index("(1.3)")
-    assert 'href="chapters/box.html#equation-box-area"' in html
+    overview = page(root, "list")
+    assert "3 labeled equations: 2 verified, 1 with tests that have not passed here." in overview
+    assert "Exact identity (1)" in overview
+    assert '<a class="reference internal" href="verified/box.html">1. Boxes</a>' in overview
+    html = page(root, "verified/box")
+    assert html.index("<h1>Verified equations: Boxes") < html.index("(1.1)") < html.index("(1.3)")
+    assert 'href="../chapters/box.html#equation-box-area"' in html
     assert r"A = (x_1 - x_0)(y_1 - y_0)" in html
-    assert "Exact identity (1)" in html
     assert html.count("<tr ") == 4 and html.count('role="row"') == 4
     assert "tests/test_box.py:11 · passed. Areas &lt;b&gt;multiply&lt;/b&gt;." in html
     assert html.count('id="equation-') == 0
@@ -426,7 +434,7 @@ def test_the_list_of_all_equations(root):
 def test_search_finds_equations_by_label_pages_but_not_the_code_of_tests(root):
     build(root)
     index = (root / "_build" / "html" / "searchindex.js").read_text("utf-8")
-    assert "quarksum" not in index and "verifi" in index
+    assert "assert" not in index and "verifi" in index
 
 
 def test_new_outcomes_rewrite_the_pages_without_reading_them_again(root):
@@ -443,7 +451,7 @@ def test_a_change_of_a_page_reaches_the_list(root):
     build(root)
     edit(root, "chapters/box.ipynb", "J(A, B) = J(B, A)", "J(A, B) = J(B, A) + 0")
     build(root)
-    assert "J(A, B) = J(B, A) + 0" in page(root, "list")
+    assert "J(A, B) = J(B, A) + 0" in page(root, "verified/box")
 
 
 def test_other_builders_have_no_marks(root):
@@ -556,9 +564,10 @@ def test_a_fresh_clone_shows_when_each_equation_passed(recorded, capfd):
     assert warnings == [] and "make record" not in capfd.readouterr().err
     assert html.count('data-status="passed"') == 3
     assert "verified by exact identity · passed on 2026-01-02</summary>" in html
-    assert ">passed (2 cases) on 2026-01-02</span>" in html
+    panels, _ = opened(recorded, "box")
+    assert ">passed (2 cases) on 2026-01-02</span>" in panels["box-symmetry"]
     assert "3 labeled equations: 3 verified." in page(recorded, "list")
-    assert "passed on 2026-01-02" in page(recorded, "list")
+    assert "passed on 2026-01-02" in page(recorded, "verified/box")
 
 
 @pytest.mark.parametrize(
@@ -601,7 +610,9 @@ def test_changed_latex_makes_the_record_of_that_equation_old(recorded, capfd):
     html = page(recorded, "chapters/box")
     assert html.count('data-status="passed"') == 2 and html.count('data-status="changed"') == 1
     assert "tested by symbolic algebra · changed since 2026-01-02</summary>" in html
-    assert ">changed since 2026-01-02 (the equation)</span>" in html
+    panels, _ = opened(recorded, "box")
+    assert ">changed since 2026-01-02 (the equation)</span>" in panels["box-symmetry"]
+    assert "changed since" not in panels["box-area"]
     assert "1 with tests that passed before a change" in page(recorded, "list")
     assert "1 mark has an old record, or none: `make test`, then" in capfd.readouterr().err
 
@@ -612,7 +623,8 @@ def test_a_changed_dependency_rewrites_the_pages(recorded):
     build(recorded)
     html = page(recorded, "chapters/box")
     assert html.count('data-status="changed"') == 3
-    assert "changed since 2026-01-02 (src/derived/box.py)</span>" in html
+    panels, _ = opened(recorded, "box")
+    assert all("since 2026-01-02 (src/derived/box.py)</span>" in each for each in panels.values())
 
 
 def test_a_run_here_is_preferred_to_the_record(recorded):
@@ -713,6 +725,30 @@ def test_all_of_a_file_counts_where_names_do_not_say_what_is_used(tmp_path, text
         file.write("\n\ndef h(): ...\n")
     after = dependencies(tmp_path / "tests" / "test_x.py", tmp_path)
     assert {name for name, _ in before.items() ^ after.items()} == {"tests/helper.py"}
+
+
+@pytest.mark.parametrize(
+    ("function", "entered"),
+    [
+        ("def run(check):\n    return check()", False),
+        ("def run(x):\n    return check(x)", True),
+        ("def run(x=check):\n    return x", True),
+        ("run = lambda check: check()", False),
+        ("@pytest.fixture\ndef run(check):\n    return check", True),
+    ],
+)
+def test_an_argument_hides_what_has_its_name_unless_it_asks_for_a_fixture(
+    tmp_path, function, entered
+):
+    for name, text in {
+        "tests/test_x.py": "from support import run\n\nx = run\n",
+        "tests/support.py": f"import pytest\nfrom checks import check\n\n\n{function}\n",
+        "tests/checks.py": "def check(): ...\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    reached = dependencies(tmp_path / "tests/test_x.py", tmp_path)
+    assert ("tests/checks.py" in reached) == entered
 
 
 def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):

@@ -1,10 +1,14 @@
 """What the site does: its policy holds, search finds, themes switch, panels open and close."""
 
+from urllib.parse import urljoin, urlsplit
+
 import pytest
+from bs4 import BeautifulSoup
 from visits import (
     CHAPTERS,
     PAGES,
     SECTIONS,
+    SITE,
     UNREACHABLE,
     Visit,
     cases,
@@ -42,8 +46,6 @@ TRY = """([attempt, outside]) => {
 }"""
 
 
-# A mark whose test's source stands in another mark.
-AGAIN = "details.verified:has(> .verified-tests > .verified-test > .verified-again)"
 # What moves. None of these properties is inherited, so that only elements which a rule of a style
 # sheet or their own attribute names can have them; asking all of them takes seconds.
 MOVING = """() => {
@@ -240,27 +242,21 @@ def test_a_link_leads_to_an_equation_that_is_far(page_name, window, width, bases
         assert top(name) == pytest.approx(PADDING, abs=2), f"opened at {name}"
 
 
+def linked(pages):
+    """Return the pages to which the texts of these lead."""
+    names = set()
+    for name in pages:
+        text = BeautifulSoup((SITE / name).read_text("utf-8"), "html.parser").article
+        for link in text.select("a[href]"):
+            names.add(urlsplit(urljoin(f"/{name}", link["href"])).path.lstrip("/"))
+    return names
+
+
 def test_all_pages_are_reached_from_the_first(bases, open_page):
     page = open_page(f"{bases['http']}/index.html")
     links = page.locator("#book-contents nav a").evaluate_all("all => all.map((a) => a.pathname)")
     listed = {link.lstrip("/") for link in links}
-    assert set(PAGES) - listed <= {"index.html", "search.html"}
-
-
-def test_a_mark_shows_the_source_that_another_mark_holds(base, open_page):
-    page = open_page(f"{base}/chapters/iou.html")
-    mark = page.locator(AGAIN)
-    link = mark.first.locator(".verified-test > .verified-again a").first
-    title = link.text_content()
-    original = page.locator(link.get_attribute("href")).locator("pre").text_content()
-    place = mark.first.element_handle()
-    place.query_selector("summary").press("Enter")
-    wait_until(lambda: place.query_selector(".verified-again") is None)
-    copy = place.query_selector(f'pre[aria-label="{title}"]')
-    assert copy.text_content() == original
-    assert copy.is_visible() and copy.get_attribute("tabindex") == "0"
-    ids = page.locator("[id]").evaluate_all("all => all.map((e) => e.id)")
-    assert len(set(ids)) == len(ids)
+    assert set(PAGES) - listed - linked(listed) <= {"index.html", "search.html"}
 
 
 @on("wide", "narrow")
@@ -276,17 +272,6 @@ def test_a_section_is_laid_out_when_it_comes_near_and_its_height_is_known_roughl
     # Too low a guess would let the parts of a section lie on those of the next.
     assert 0.75 < min(ratios) and max(ratios) < 2
     assert 1 < sum(guessed) / sum(now["heights"]) < 1.5
-
-
-def test_without_scripts_a_mark_links_to_the_source_that_another_mark_holds(base, open_page):
-    page = open_page(f"{base}/chapters/iou.html", java_script_enabled=False)
-    mark = page.locator(AGAIN)
-    mark.first.locator("> summary").press("Enter")
-    link = mark.first.locator(".verified-test > .verified-again a").first
-    source = page.locator(link.get_attribute("href"))
-    assert not source.is_visible()
-    link.press("Enter")
-    source.wait_for()
 
 
 @on("wide, paper")

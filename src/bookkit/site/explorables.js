@@ -25,7 +25,7 @@
 
   /** What a front end needs of anywidget's model. Here nobody listens but the front end itself. */
   function createModel(state) {
-    const values = { ...state };
+    const values = { ...state, state_keys: Object.keys(state) };
     const listeners = new Map();
     const of = (event) => listeners.get(event) ?? listeners.set(event, new Set()).get(event);
     return {

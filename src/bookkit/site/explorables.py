@@ -1,8 +1,8 @@
 """Interactive figures on the website: a Sphinx extension, and the command that takes their pictures.
 
-The extension writes scripts and pictures to `_static/explorables/` and links them from the pages
-that hold a figure, and from no others. A figure gets onto a page as a notebook's output or, where a
-page has no Python, with the directive
+The extension writes scripts, styles and pictures to `_static/explorables/` and links them from the
+pages that hold a figure, and from no others; a chapter's styles only from those with its figures. A
+figure gets onto a page as a notebook's output or, where a page has no Python, with the directive
 
     ```{explorable} push_a_box
     :state: {"kind": "diou"}
@@ -31,7 +31,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import derived.explorables
-from derived.explorables import EXPLORABLES, Explorable, module_source
+from bookkit.site.stills import used_script, used_style
+from derived.explorables import EXPLORABLES, Explorable, module_source, style_source
 
 __all__ = ["classic_source", "page", "picture_key", "setup", "take_pictures", "write_static"]
 
@@ -40,6 +41,7 @@ HOST = Path(__file__).with_suffix(".js")
 _STILL = re.compile(
     r'(?P<before><div class="explorable-slot"[^>]*>\s*<img) src="data:image/png;base64,(?P<png>[^"]+)"'
 )
+_NAMED = re.compile(r'data-explorable="(\w+)"')
 PICTURE_WIDTH = 760  # of the column that a picture shows, in CSS pixels
 
 
@@ -59,13 +61,21 @@ def classic_source(figure: type[Explorable]) -> str:
 
 
 def write_static(folder: Path) -> None:
-    """Write the host, the style sheet and each figure's script to `folder`/explorables."""
+    """Write the host, the style sheets and each figure's script to `folder`/explorables."""
     target = folder / "explorables"
     target.mkdir(parents=True, exist_ok=True)
     (target / "host.js").write_text(HOST.read_text("utf-8"), "utf-8")
-    (target / "kit.css").write_text((FOLDER / "kit.css").read_text("utf-8"), "utf-8")
     for figure in EXPLORABLES.values():
         (target / f"{figure.name}.js").write_text(classic_source(figure), "utf-8")
+    for style in FOLDER.glob("*.css"):
+        (target / style.name).write_text(style.read_text("utf-8"), "utf-8")
+
+
+def styles(body: str) -> list[str]:
+    """Return the addresses of the style sheets for the figures in a page's HTML, the kit's first."""
+    chapters = {EXPLORABLES[name].chapter for name in _NAMED.findall(body) if name in EXPLORABLES}
+    own = [f"{chapter}.css" for chapter in sorted(chapters) if (FOLDER / f"{chapter}.css").exists()]
+    return [f"explorables/{name}" for name in ("kit.css", *own)]
 
 
 # --------------------------------------------------------------------------------- Sphinx
@@ -105,7 +115,8 @@ def _write_scripts(app: Sphinx) -> None:
 def _link_files(app: Sphinx, _page: str, _template: str, context: dict, _doctree: Any) -> None:
     if 'data-explorable="' in context.get("body", ""):
         app.add_js_file("explorables/host.js", loading_method="defer")
-        app.add_css_file("explorables/kit.css")
+        for style in styles(context["body"]):
+            app.add_css_file(style)
         context["body"] = _STILL.sub(lambda found: _as_file(found, app, context), context["body"])
 
 
@@ -134,16 +145,19 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def picture_key(figure: type[Explorable]) -> str:
-    """Return a hash of all that decides what a figure's picture shows."""
-    style = (FOLDER / "kit.css").read_text("utf-8")
-    parts = [classic_source(figure), style, json.dumps(figure().state())]
+    """Return a hash of all that decides what a figure's picture shows, as `stills` finds it."""
+    kit, own = ((FOLDER / name).read_text("utf-8") for name in ("kit.js", figure.script))
+    script = used_script(kit, own)
+    parts = [script, used_style(style_source(figure.chapter), script), json.dumps(figure().state())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def page(folder: Path, body: str, *, theme: str = "light") -> Path:
-    """Write a page of its own around `body`, with the scripts beside it; return its path."""
-    write_static(folder)
+    """Write a page of its own around `body`, with the scripts, if not there yet; return its path."""
+    if not (folder / "explorables").exists():
+        write_static(folder)
     policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    links = "\n".join(f'<link rel="stylesheet" href="{style}">' for style in styles(body))
     path = folder / "index.html"
     path.write_text(
         f"""<!doctype html>
@@ -153,7 +167,7 @@ def page(folder: Path, body: str, *, theme: str = "light") -> Path:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>Interactive figures</title>
-<link rel="stylesheet" href="explorables/kit.css">
+{links}
 <style>
 body {{ margin: 15px; font-family: "Liberation Sans", Arial, sans-serif; }}
 html[data-theme="dark"] body {{ background: #14181e; color: #e8ebef; }}
@@ -187,13 +201,11 @@ def _few_colors(picture: Image.Image) -> Image.Image:
 
 
 def take_pictures(names: Iterable[str]) -> None:
-    """Draw these figures' default states, without their controls, and record what was drawn."""
+    """Draw these figures' default states, without their controls, each with its record beside it."""
     from playwright.sync_api import sync_playwright
 
     from bookkit.site.browser import launch
 
-    path = FOLDER / "pictures.json"
-    record = json.loads(path.read_text("utf-8"))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = launch(playwright)
         tab = browser.new_page(
@@ -214,15 +226,11 @@ def take_pictures(names: Iterable[str]) -> None:
             png = (FOLDER / figure.script).with_suffix(".png")
             _few_colors(shot).save(png, optimize=True)
             box = live.bounding_box()
-            record[name] = {
-                "key": picture_key(figure),
-                "width": round(box["width"]),
-                "height": round(box["height"]),
-            }
+            size = {side: round(box[side]) for side in ("width", "height")}
+            record = json.dumps({"key": picture_key(figure), **size}, indent=2)
+            png.with_suffix(".picture.json").write_text(record + "\n", "utf-8")
             print(f"{png.name}: {png.stat().st_size / 1000:.0f} kB")
         browser.close()
-    kept = {name: record[name] for name in EXPLORABLES if name in record}
-    path.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from bookkit import ROOT
-from bookkit.site import math, styles
+from bookkit.site import collected, math, styles
 from bookkit.site.heights import with_heights
 
-__all__ = ["POLICY", "THEMES", "setup"]
+__all__ = ["POLICY", "THEMES", "setup", "without_plain_tokens"]
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +147,7 @@ def _fill_page(
     for box in _BOXES:
         body = body.replace(box, box.removesuffix(">") + _UNMEASURED)
     if "body" in context:
-        body = _HIGHLIGHTED.sub(lambda m: _PLAIN_TOKEN.sub(r"\1", m[0]), body)
-        context["body"] = with_heights(body, doctree)
+        context["body"] = with_heights(without_plain_tokens(body), doctree)
     if found := _INLINE_SCRIPT.search(body):
         logger.warning(
             "the page's policy forbids inline scripts and handlers: %s",
@@ -162,6 +161,11 @@ def _fill_page(
     context["css_files"] = [sheet for sheet in context["css_files"] if sheet not in shared]
     context["metatags"] = _metatags(context.get("metatags", ""), doctree or context["docstitle"])
     context |= _links(app.config.html_theme_options, pagename, context)
+
+
+def without_plain_tokens(body: str) -> str:
+    """Return HTML whose highlighted code has no elements for what has the text's own color."""
+    return _HIGHLIGHTED.sub(lambda code: _PLAIN_TOKEN.sub(r"\1", code[0]), body)
 
 
 def _scripts(context: dict, pagename: str) -> list:
@@ -220,7 +224,8 @@ def _finish(app: Sphinx, error: Exception | None) -> None:
     # Sphinx copies static files when it writes pages; otherwise all is as it was left.
     if error or app.builder.name != "html" or not (static / _THEME_SHEETS[1]).exists():
         return
-    pages = {Path(app.outdir) / f"{name}.html" for name in (*app.env.found_docs, "search")}
+    names = {"search", *app.env.found_docs, *collected.names(app)}
+    pages = {Path(app.outdir) / f"{name}.html" for name in names}
     for path in set(Path(app.outdir).rglob("*.html")) - pages:
         path.unlink()  # a page of an earlier build, or a theme's template
     _write_styles(app, static, pages)

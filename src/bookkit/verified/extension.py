@@ -1,13 +1,15 @@
-"""The Sphinx side: a mark beside each labeled equation, and the page that lists them all.
+"""The Sphinx side: a mark beside each labeled equation, and a page a chapter that lists them.
 
 Marks are added while pages are written, never stored with what was read: a new outcome rewrites
-pages, it does not read them again.
+pages, it does not read them again. What a mark opens is no part of its page: for each chapter a
+script in ``_static/verified`` holds it, which the page loads when a mark is opened, and the list of
+the chapter's equations, ``verified/CHAPTER.html``, holds the same sources for who has no scripts.
 """
 
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docutils import nodes
@@ -18,7 +20,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookkit.verified import checks, markup
+from bookkit.site import collected
+from bookkit.verified import checks, helpers, markup
 from bookkit.verified.equations import SUFFIXES, latex_digest
 
 logger = logging.getLogger(__name__)
@@ -30,12 +33,14 @@ def setup(app: Sphinx) -> dict:
     # None of these changes what is read from a page; each build looks at all of them anew.
     app.add_config_value("verified_tests", "tests", "", str)
     app.add_config_value("verified_record", "_build/verified.json", "", str)
+    app.add_config_value("verified_source", "src/derived", "", str)
     # Not in _config.yml: whether a build must prove itself is for its caller to say.
     required = os.environ.get("VERIFIED_REQUIRE_PASS") == "1"
     app.add_config_value("verified_require_pass", required, "", bool)
 
-    app.add_node(markup.html_element, html=(markup.visit_element, markup.depart_element))
+    collected.setup(app)
     app.add_node(markup.verified_mark, html=(markup.visit_mark, None))
+    app.add_node(markup.verified_source, html=(markup.visit_source, None))
     app.add_node(verified_list)
     app.add_directive("verified-equations", VerifiedEquations)
     app.add_post_transform(AddMarks)
@@ -47,6 +52,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-before-read-docs", _read_lists_again)
     app.connect("doctree-read", _collect)
     app.connect("env-updated", _prove)
+    app.connect("html-collect-pages", _collect_pages)
     app.connect("build-finished", _remind)
     return {
         "version": "1",
@@ -107,13 +113,20 @@ def _collect(app: Sphinx, doctree: nodes.document) -> None:
 
 def _prove(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Report what does not hold; return the pages to write again when tests or outcomes changed."""
-    app.verified_book = book = _read_book(app, env)
+    source = Path(app.confdir) / app.config.verified_source
+    try:
+        app.verified_book = book = _read_book(app, env)
+        app.verified_helpers = known = helpers.in_book(book, source)
+    except ValueError as error:  # names the file that is broken
+        raise ExtensionError(str(error)) from None
     for problem in checks.problems(book, require_pass=app.config.verified_require_pass):
         _warn(problem)
     for problem in _disagreements(env, book):
         _warn(problem)
-    known = (book.equations, book.tests, book.outcomes, book.earlier, sorted(book.changed_latex))
-    state = hashlib.sha256(repr(known).encode()).hexdigest()
+    for problem in helpers.problems(book, known, source):
+        _warn(problem)
+    found = (book.equations, book.tests, book.outcomes, book.earlier, sorted(book.changed_latex))
+    state = hashlib.sha256(repr((found, known)).encode()).hexdigest()
     if state == getattr(env, "verified_state", None):
         return []
     env.verified_state = state
@@ -132,12 +145,9 @@ def _read_book(app: Sphinx, env: BuildEnvironment) -> checks.Book:
     config = app.config
     paths = checks.Paths.below(Path(app.confdir), config.verified_tests, config.verified_record)
     files = {name: Path(env.doc2path(name)) for name in _reading_order(env)}
-    try:
-        return checks.read_book(
-            paths, {n: file for n, file in files.items() if file.suffix in SUFFIXES}
-        )
-    except ValueError as error:  # names the file that is broken
-        raise ExtensionError(str(error)) from None
+    return checks.read_book(
+        paths, {n: file for n, file in files.items() if file.suffix in SUFFIXES}
+    )
 
 
 def _reading_order(env: BuildEnvironment) -> list[str]:
@@ -183,11 +193,11 @@ class AddMarks(SphinxPostTransform):
 
 
 class verified_list(nodes.General, nodes.Element):
-    """The place of the list of all verified equations."""
+    """The place of the table of all chapters."""
 
 
 class VerifiedEquations(SphinxDirective):
-    """List all labeled equations of the book with their tests and outcomes."""
+    """Count the labeled equations of each chapter, and lead to the list of them."""
 
     def run(self) -> list[nodes.Node]:
         _lists(self.env).add(self.env.docname)
@@ -195,7 +205,7 @@ class VerifiedEquations(SphinxDirective):
 
 
 class FillList(SphinxPostTransform):
-    """Fill the list in, once all pages have been read and numbered."""
+    """Fill the table in, once all pages have been read and numbered."""
 
     # Before references are resolved (10), so that links to equations get their numbers.
     default_priority = 5
@@ -203,4 +213,16 @@ class FillList(SphinxPostTransform):
     def run(self, **kwargs: object) -> None:
         for node in list(self.document.findall(verified_list)):
             html = self.app.builder.format == "html"
-            node.replace_self(markup.listing(self.app.verified_book, self.env) if html else [])
+            node.replace_self(markup.overview(self.app, self.env.docname) if html else [])
+
+
+def _collect_pages(app: Sphinx) -> Iterator[collected.Page]:
+    """Write what the marks of each page open, and yield the list of its equations."""
+    folder = Path(app.outdir) / "_static" / "verified"
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = markup.pages(app.verified_book)
+    for old in {path.name for path in folder.iterdir()} - set(map(markup.script_name, pages)):
+        (folder / old).unlink()  # of a page that is gone
+    for page in pages:
+        (folder / markup.script_name(page)).write_text(markup.panels(app, page), "utf-8")
+        yield markup.listing(app, page)

@@ -1,8 +1,8 @@
 r"""Diffusion: schedules, predictions, samplers, and a mixture of Gaussians of which all is known.
 
 A noisy state is $x_t=\alpha_tx_0+\sigma_t\varepsilon$, $\varepsilon\sim\mathcal N(0,I)$; a `Schedule` says what
-$\alpha_t$ and $\sigma_t$ are. Labels in parentheses are those of the equations in the chapter, without
-its name in front.
+$\alpha_t$ and $\sigma_t$ are. Labels in parentheses are those of the equations in the chapter that
+a function computes; others it says to see.
 
 - A time `t` runs from 0, the data, to `schedule.end`, the noise. For a chain of `T` steps, `t` is an
   integer and `end` is `T`: step `t` is the papers' step `t`, and 0 is before the first, with

@@ -44,7 +44,7 @@ def log_likelihood(
     probes: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch"]:
-    r"""Return the log density of the states `x` at `times[-1]`, in nats, by the ODE (likelihood).
+    r"""Return the log density of the states `x` at `times[-1]`, in nats, by the ODE (diffusion-likelihood).
 
     The ODE of `sample` is followed backward to `times[0]`, where the density is taken for that of
     the noise, $\mathcal N(0,\sigma^2I)$; how volumes change on the way is the integral of a trace. It's
@@ -136,7 +136,7 @@ def _same_size(arguments: dict[str, Any]) -> None:
 
 @validated(_same_size, a=_sample_of_two, b=_sample_of_two)
 def energy_distance(a: Float[Tensor, "n *size"], b: Float[Tensor, "m *size"]) -> Float[Tensor, ""]:
-    r"""Return how far apart two distributions are, from a sample of each (energy-distance).
+    r"""Return how far apart two distributions are, from a sample of each (diffusion-energy-distance).
 
     $2\,\mathbb E|X-Y|-\mathbb E|X-X'|-\mathbb E|Y-Y'|$ is 0 for equal distributions and positive for
     others. Pairs of different samples alone count as $X,X'$, so the estimate has no bias, and lies
@@ -196,7 +196,7 @@ def frechet_distance(
     mean_b: Float[Tensor, "d"],
     cov_b: Float[Tensor, "d d"],
 ) -> Float[Tensor, ""]:
-    r"""Return the squared Fréchet (2-Wasserstein) distance of two Gaussians (frechet).
+    r"""Return the squared Fréchet (2-Wasserstein) distance of two Gaussians (diffusion-frechet).
 
     The roots of the eigenvalues of $\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2}$ are the singular values of
     $L_1^\top L_2$ for any $L_iL_i^\top=\Sigma_i$, which are real and keep their digits where a

@@ -70,7 +70,7 @@ def _components(arguments: dict[str, Any]) -> None:
 class GaussianMixture:
     r"""A mixture of isotropic Gaussians, $\sum_k\pi_k\,\mathcal N(\mu_k,s_k^2I)$, as data.
 
-    With noise it stays one (oracle-density), so its score, its denoiser and what the samplers
+    With noise it stays one (diffusion-oracle-density), so its score, its denoiser and what the samplers
     should arrive at are known exactly. Every method computes in float64 and answers in the dtype
     of `x`; `alpha` and `sigma` are numbers or tensors of shape `()` or `(batch,)`. On the CPU.
 
@@ -111,7 +111,7 @@ class GaussianMixture:
 
     @validated(alpha=_level, sigma=_level)
     def noised(self, alpha: numbers.Real, sigma: numbers.Real) -> "GaussianMixture":
-        r"""Return the mixture of $\alpha x_0+\sigma\varepsilon$ (oracle-density)."""
+        r"""Return the mixture of $\alpha x_0+\sigma\varepsilon$ (diffusion-oracle-density)."""
         stds = (alpha**2 * self.stds**2 + sigma**2).sqrt()
         return GaussianMixture(self.weights, alpha * self.means, stds)
 
@@ -119,7 +119,7 @@ class GaussianMixture:
     def log_prob(
         self, x: Float[Tensor, "n d"], alpha: Time = 1.0, sigma: Time = 0.0
     ) -> Float[Tensor, "n"]:
-        r"""Return $\log p(x)$ of $x=\alpha x_0+\sigma\varepsilon$ (oracle-density), `(n,)`."""
+        r"""Return $\log p(x)$ of $x=\alpha x_0+\sigma\varepsilon$, `(n,)` (diffusion-oracle-density)."""
         return self._at(x, alpha, sigma).log_joint.logsumexp(1).to(x.dtype)
 
     @_at_points
@@ -132,7 +132,7 @@ class GaussianMixture:
 
     @_at_points
     def denoise(self, x: Float[Tensor, "n d"], alpha: Time, sigma: Time) -> Float[Tensor, "n d"]:
-        r"""Return the posterior mean $\mathbb E[x_0\mid x]$ (oracle)."""
+        r"""Return the posterior mean $\mathbb E[x_0\mid x]$ (diffusion-oracle)."""
         at = self._at(x, alpha, sigma)
         return at.mean(at.component_denoised).to(x.dtype)
 

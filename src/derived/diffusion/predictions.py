@@ -74,9 +74,9 @@ def convert(
 ) -> Float[Tensor, "batch *size"]:
     r"""Return the prediction `target` that says the same as the prediction `source`.
 
-    Each is $p\,x_0+q\,\varepsilon$ (predictions): `x0` has $(1,0)$, `eps` $(0,1)$, `v` $(-\sigma,\alpha)$,
+    Each is $p\,x_0+q\,\varepsilon$ (diffusion-predictions): `x0` has $(1,0)$, `eps` $(0,1)$, `v` $(-\sigma,\alpha)$,
     `velocity` $(-1,1)$, and `score` is $-\varepsilon/\sigma$. With $x=\alpha x_0+\sigma\varepsilon$ these are two
-    equations for $x_0$ and $\varepsilon$, of determinant $\alpha q-\sigma p$ (inverse). `velocity` is the
+    equations for $x_0$ and $\varepsilon$, of determinant $\alpha q-\sigma p$ (diffusion-inverse). `velocity` is the
     derivative of $x_t$ for rectified flow only; as a prediction it serves with every schedule.
 
     Shapes: `(batch, ...)`, the same for `pred` and `x`; the result has the dtype of `pred`.
@@ -106,7 +106,7 @@ def add_noise(
     t: Time,
     schedule: Schedule,
 ) -> Float[Tensor, "batch *size"]:
-    r"""Return $x_t=\alpha_tx_0+\sigma_t\varepsilon$ (forward), in the dtype of `x0`.
+    r"""Return $x_t=\alpha_tx_0+\sigma_t\varepsilon$ (diffusion-forward), in the dtype of `x0`.
 
     Raises:
         ValueError: for different shapes, or a time outside the schedule.
@@ -126,10 +126,10 @@ def _snr(name: str, value: Any) -> None:
 def loss_weight(
     kind: Weighted, snr: Float[Tensor, "*shape"], gamma: numbers.Real = 5.0
 ) -> Float[Tensor, "*shape"]:
-    r"""Return the min-SNR weight of the squared error of a prediction (min-snr).
+    r"""Return the min-SNR weight of the squared error of a prediction (diffusion-min-snr).
 
     $\min(\mathrm{SNR},\gamma)$ for `x0`, divided by SNR for `eps`, by SNR + 1 for `v` and by
-    $(\sqrt{\mathrm{SNR}}+1)^2$ for `velocity`: four names of one loss (loss-ratio), if
+    $(\sqrt{\mathrm{SNR}}+1)^2$ for `velocity`: four names of one loss (see diffusion-loss-ratio), if
     $\alpha^2+\sigma^2=1$ in the case of `v`. With an infinite `gamma` it's the plain loss of the noise.
     SNR 0 and infinity have their limits as weights.
 
@@ -153,7 +153,7 @@ def loss_weight(
 def guide(
     cond: Float[Tensor, "*size"], uncond: Float[Tensor, "*size"], w: numbers.Real
 ) -> Float[Tensor, "*size"]:
-    r"""Return the guided prediction $\hat y_u+w\,(\hat y_c-\hat y_u)$ (guidance).
+    r"""Return the guided prediction $\hat y_u+w\,(\hat y_c-\hat y_u)$ (diffusion-guidance).
 
     `w = 0` ignores the condition, `w = 1` follows it, more exaggerates it. (Papers that write
     $1+w$ call our 1 their 0.) The same for all predictions, as their weights sum to 1; but clip

@@ -66,10 +66,10 @@ def ddim_step(
     eta: numbers.Real = 0.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch *size"]:
-    r"""Return $x_s=\alpha_s\hat x_0+\sqrt{\sigma_s^2-\varsigma^2}\,\hat\varepsilon+\varsigma z$ for $s<t$ (ddim).
+    r"""Return $x_s=\alpha_s\hat x_0+\sqrt{\sigma_s^2-\varsigma^2}\,\hat\varepsilon+\varsigma z$ for $s<t$ (diffusion-ddim).
 
     $\varsigma$ is `eta` times the standard deviation of the posterior of the step from `t` to `s`,
-    however long it is (eta): 0 is the deterministic DDIM, 1 ancestral sampling.
+    however long it is (diffusion-eta): 0 is the deterministic DDIM, 1 ancestral sampling.
 
     Shapes: `(batch, ...)`, the same for `x` and `eps`; the result has the dtype of `x`.
 
@@ -162,9 +162,9 @@ def sample(
 ) -> Float[Tensor, "batch *size"]:
     r"""Follow the probability-flow ODE from the state `x` at `times[0]` to `times[-1]`.
 
-    - `ddim`: order 1, one call of the denoiser a step (ddim); with `eta` the stochastic family.
-    - `heun`: order 2, two calls a step (heun), in $x/\alpha$ against $\sigma/\alpha$.
-    - `dpmpp_2m`: order 2, one call a step (dpmpp), from this denoised state and the one before.
+    - `ddim`: order 1, one call of the denoiser a step (see diffusion-ddim); with `eta` the stochastic family.
+    - `heun`: order 2, two calls a step (diffusion-heun), in $x/\alpha$ against $\sigma/\alpha$.
+    - `dpmpp_2m`: order 2, one call a step (diffusion-dpmpp), from this denoised state and the one before.
 
     Where a second-order step has no formula, it's the first order's: with Heun the step to
     $\sigma=0$ and the one from SNR 0; with DPM++ the first, the one to $\sigma=0$, and the two after

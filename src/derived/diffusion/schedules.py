@@ -106,7 +106,7 @@ class Schedule:
     @classmethod
     @validated(betas=_betas)
     def from_betas(cls, betas: Float[Tensor, "steps"], *, name: str = "from_betas") -> "Schedule":
-        r"""Return the chain $\alpha_t=\prod_{i\le t}\sqrt{1-\beta_i}$, $\sigma_t^2=1-\alpha_t^2$ (forward).
+        r"""Return the chain $\alpha_t=\prod_{i\le t}\sqrt{1-\beta_i}$, $\sigma_t^2=1-\alpha_t^2$ (diffusion-forward).
 
         Raises:
             ValueError: for betas that aren't a list of numbers strictly between 0 and 1.
@@ -180,7 +180,7 @@ class Schedule:
         return times.round().long()
 
     def with_zero_terminal_snr(self) -> "Schedule":
-        r"""Return the chain whose last step is pure noise (zero-snr).
+        r"""Return the chain whose last step is pure noise (diffusion-zero-snr).
 
         An affine map of $\alpha_t$ that keeps $\alpha_1$ and takes $\alpha_T$ to 0. Predicting the noise is
         impossible there: at $\alpha=0$ the state is the noise, and says nothing of $x_0$.
@@ -203,7 +203,7 @@ class Schedule:
 
     @validated(factor=positive)
     def shifted(self, factor: numbers.Real) -> "Schedule":
-        r"""Return the schedule with `factor` times the noise per signal, $\mathrm{SNR}/k^2$ (shift).
+        r"""Return the schedule with `factor` times the noise per signal, $\mathrm{SNR}/k^2$ (diffusion-shift).
 
         For rectified flow it's the time change $t'=kt/(1+(k-1)t)$. What is constant stays so.
         Source: Esser et al. (2024), section 5.3.2.

@@ -1,11 +1,9 @@
 """The interactive figures of the chapter on diffusion."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
-import traitlets
-
 from derived.explorables._base import Explorable
+from derived.explorables._state import Choice, Flag, Integer, Letters, Number, Point, State, floats
 
 if TYPE_CHECKING:
     from derived.diffusion import GaussianMixture
@@ -16,41 +14,39 @@ LETTERS = "ABC"
 SIGMAS = (0.05, 8.0)  # as in diffusion_denoise.js
 SOLVERS = ("ddim", "heun", "dpmpp_2m")
 STEPS, GUIDANCE, SEEDS = 50, 8.0, 9999  # largest values, as in diffusion_guidance.js
+NAMED = {"said": "of A, B and C", "sort": True}  # components, in whatever order
 
 
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    """Return `value` as a float between `low` and `high`, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {value!r}")
-    return float(value)
+class Components(State):
+    """Three Gaussians (x, y, std), |x| and |y| up to `reach` and std within `stds`."""
 
+    expected = "three times (x, y, std)"
 
-def _numbers(value: Any) -> tuple[float, ...]:
-    """Return `value` as a tuple of finite floats, empty if it is none."""
-    try:
-        found = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        return ()
-    return found if all(map(math.isfinite, found)) else ()
+    def __init__(
+        self,
+        default: tuple[tuple[float, ...], ...],
+        reach: tuple[float, float],
+        stds: tuple[float, float],
+        help: str,
+    ) -> None:
+        super().__init__(default, help)
+        self.reach, self.stds = reach, stds
 
-
-def _components(
-    value: Any, reach: tuple[float, float], stds: tuple[float, float]
-) -> tuple[tuple[float, ...], ...]:
-    """Return `value` as three (x, y, std) within the stage, or say what is wrong with it."""
-    try:
-        found = tuple(_numbers(component) for component in value)
-    except TypeError:
-        found = ()
-    if len(found) != len(LETTERS) or any(len(component) != 3 for component in found):
-        raise ValueError(f"components must be three times (x, y, std); got {value!r}")
-    for letter, (x, y, std) in zip(LETTERS, found, strict=True):
-        if not (abs(x) <= reach[0] and abs(y) <= reach[1] and stds[0] <= std <= stds[1]):
-            raise ValueError(
-                f"components: {letter} must have |x| up to {reach[0]:g}, |y| up to {reach[1]:g} and a "
-                f"std from {stds[0]:g} to {stds[1]:g}; got {(x, y, std)}"
-            )
-    return found
+    def checked(self, value: Any) -> tuple[tuple[float, ...], ...]:
+        try:
+            components = tuple(floats(component) for component in value)
+        except TypeError:
+            components = ()
+        if len(components) != len(LETTERS) or any(len(part) != 3 for part in components):
+            self.refuse(value)
+        (width, height), (least, most) = self.reach, self.stds
+        for letter, (x, y, std) in zip(LETTERS, components, strict=True):
+            if not (abs(x) <= width and abs(y) <= height and least <= std <= most):
+                raise ValueError(
+                    f"{self.name}: {letter} must have |x| up to {width:g}, |y| up to {height:g} and a "
+                    f"std from {least:g} to {most:g}; got {(x, y, std)}"
+                )
+        return components
 
 
 def _mixture(components: Any) -> "GaussianMixture":
@@ -69,18 +65,6 @@ class DenoiseAPoint(Explorable):
     """Denoise a point: drag a noisy point and the data, and see what is known of the clean one.
 
     Data are a mixture of three Gaussians in the plane, a noisy point is x₀ + σ · noise (α = 1).
-
-    Args:
-        components: three (x, y, std), equally likely, |x| up to 4, |y| up to 3, std 0.1 to 1.5.
-        probe: the noisy point (x, y), within the same stage.
-        sigma: the noise level σ, from 0.05 to 8.
-        field: whether the score field is drawn.
-
-    What the reader drags comes back: `figure.probe`, `figure.sigma`, … always hold the present
-    state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
     """
 
     name = "denoise_a_point"
@@ -106,47 +90,20 @@ class DenoiseAPoint(Explorable):
         "max(455px, 43cqw + 151px)",
     )
 
-    components = traitlets.Any().tag(sync=True, state=True)
-    probe = traitlets.Any().tag(sync=True, state=True)
-    sigma = traitlets.Any().tag(sync=True, state=True)
-    field = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        components: Any = ((-2.1, -1.1, 0.35), (2.1, -1.1, 0.35), (0.0, 1.8, 0.35)),
-        probe: Any = (0.15, -2.0),
-        sigma: Any = 1.0,
-        field: Any = True,
-    ) -> None:
-        super().__init__(components=components, probe=probe, sigma=sigma, field=field)
+    components = Components(
+        ((-2.1, -1.1, 0.35), (2.1, -1.1, 0.35), (0.0, 1.8, 0.35)),
+        (4.0, 3.0),
+        (0.1, 1.5),
+        "three (x, y, std), equally likely, |x| up to 4, |y| up to 3, std 0.1 to 1.5.",
+    )
+    probe = Point((0.15, -2.0), (4.0, 3.0), "the noisy point (x, y), within the same stage.")
+    sigma = Number(1.0, *SIGMAS, "the noise level σ, from 0.05 to 8.")
+    field = Flag(True, "whether the score field is drawn.")
 
     @property
     def mixture(self) -> "GaussianMixture":
         """The data as a `derived.diffusion.GaussianMixture`."""
         return _mixture(self.components)
-
-    @traitlets.validate("components")
-    def _valid_components(self, proposal: Any) -> tuple[tuple[float, ...], ...]:
-        return _components(proposal.value, (4.0, 3.0), (0.1, 1.5))
-
-    @traitlets.validate("probe")
-    def _valid_probe(self, proposal: Any) -> tuple[float, ...]:
-        probe = _numbers(proposal.value)
-        if len(probe) != 2 or abs(probe[0]) > 4 or abs(probe[1]) > 3:
-            message = "probe must be (x, y) with |x| up to 4 and |y| up to 3"
-            raise ValueError(f"{message}; got {proposal.value!r}")
-        return probe
-
-    @traitlets.validate("sigma")
-    def _valid_sigma(self, proposal: Any) -> float:
-        return _number("sigma", proposal.value, *SIGMAS)
-
-    @traitlets.validate("field")
-    def _valid_field(self, proposal: Any) -> bool:
-        if type(proposal.value) is not bool:
-            raise ValueError(f"field must be True or False; got {proposal.value!r}")
-        return proposal.value
 
 
 class GuidancePaths(Explorable):
@@ -154,21 +111,6 @@ class GuidancePaths(Explorable):
 
     Data are components of three Gaussians in the plane. Paths follow the probability-flow ODE of
     the guided denoiser on Karras's noise levels from 80 to 0.002, then 0 (α = 1).
-
-    Args:
-        components: three (x, y, std), |x| and |y| up to 4, std 0.3 to 1.5.
-        population: the letters of the components, equally likely, of which all data consist.
-        condition: the letters of those that the condition asks for.
-        guidance: the weight w, from 0 (no condition) over 1 (the condition alone) to 8.
-        solver: "ddim", "heun" or "dpmpp_2m", as in `derived.diffusion.sample`.
-        steps: the number of noise levels above 0, from 1 to 50.
-        seed: of the starting noise, an integer from 1 to 9999.
-
-    What the reader moves comes back: `figure.guidance`, `figure.steps`, … always hold the present
-    state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
     """
 
     name = "guidance_paths"
@@ -195,34 +137,28 @@ class GuidancePaths(Explorable):
         "max(min(50cqw + 316px, 726px), 50cqw + 278px)",
     )
 
-    components = traitlets.Any().tag(sync=True, state=True)
-    population = traitlets.Any().tag(sync=True, state=True)
-    condition = traitlets.Any().tag(sync=True, state=True)
-    guidance = traitlets.Any().tag(sync=True, state=True)
-    solver = traitlets.Any().tag(sync=True, state=True)
-    steps = traitlets.Any().tag(sync=True, state=True)
-    seed = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        components: Any = ((-1.6, -1.0, 0.7), (1.6, -1.0, 0.7), (0.0, 1.6, 0.7)),
-        population: Any = "ABC",
-        condition: Any = "A",
-        guidance: Any = 3.0,
-        solver: Any = "heun",
-        steps: Any = 20,
-        seed: Any = 1,
-    ) -> None:
-        super().__init__(
-            components=components,
-            population=population,
-            condition=condition,
-            guidance=guidance,
-            solver=solver,
-            steps=steps,
-            seed=seed,
-        )
+    components = Components(
+        ((-1.6, -1.0, 0.7), (1.6, -1.0, 0.7), (0.0, 1.6, 0.7)),
+        (4.0, 4.0),
+        (0.3, 1.5),
+        "three (x, y, std), |x| and |y| up to 4, std 0.3 to 1.5.",
+    )
+    population = Letters(
+        "ABC",
+        LETTERS,
+        "the letters of the components, equally likely, of which all data consist.",
+        **NAMED,
+    )
+    condition = Letters("A", LETTERS, "the letters of those that the condition asks for.", **NAMED)
+    guidance = Number(
+        3.0,
+        0.0,
+        GUIDANCE,
+        "the weight w, from 0 (no condition) over 1 (the condition alone) to 8.",
+    )
+    solver = Choice("heun", SOLVERS, "one of those of `derived.diffusion.sample`.")
+    steps = Integer(20, 1, STEPS, "the number of noise levels above 0, from 1 to 50.")
+    seed = Integer(1, 1, SEEDS, "of the starting noise, an integer from 1 to 9999.")
 
     @property
     def mixtures(self) -> "tuple[GaussianMixture, GaussianMixture]":
@@ -231,37 +167,3 @@ class GuidancePaths(Explorable):
             _mixture([self.components[LETTERS.index(letter)] for letter in letters])
             for letters in (self.population, self.condition)
         )
-
-    @traitlets.validate("components")
-    def _valid_components(self, proposal: Any) -> tuple[tuple[float, ...], ...]:
-        return _components(proposal.value, (4.0, 4.0), (0.3, 1.5))
-
-    @traitlets.validate("population", "condition")
-    def _valid_letters(self, proposal: Any) -> str:
-        name, letters = proposal.trait.name, proposal.value
-        if (
-            not isinstance(letters, str)
-            or not letters
-            or len(set(letters)) != len(letters)
-            or not set(letters) <= set(LETTERS)
-        ):
-            raise ValueError(f"{name} must be different letters of A, B and C; got {letters!r}")
-        return "".join(sorted(letters))
-
-    @traitlets.validate("guidance")
-    def _valid_guidance(self, proposal: Any) -> float:
-        return _number("guidance", proposal.value, 0.0, GUIDANCE)
-
-    @traitlets.validate("solver")
-    def _valid_solver(self, proposal: Any) -> str:
-        if proposal.value not in SOLVERS:
-            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {proposal.value!r}")
-        return proposal.value
-
-    @traitlets.validate("steps", "seed")
-    def _valid_integer(self, proposal: Any) -> int:
-        name, value = proposal.trait.name, proposal.value
-        high = STEPS if name == "steps" else SEEDS
-        if type(value) is not int or not 1 <= value <= high:
-            raise ValueError(f"{name} must be an integer from 1 to {high}; got {value!r}")
-        return value

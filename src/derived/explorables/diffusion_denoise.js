@@ -5,24 +5,22 @@
 // which a test checks.
 
 import {
-  OWN_KEYS,
-  announcer,
   arrowPath,
   barTable,
   button,
   colorRamp,
   element,
+  examples,
   format,
   gridPoints,
   mixtureAt,
+  mount,
   paintField,
   pointStage,
   set,
   shape,
-  sharedState,
   slider,
   toggle,
-  watchTheme,
 } from "./kit.js";
 
 // ---------------------------------------------------------------------------------- mathematics
@@ -93,10 +91,7 @@ const tails = gridPoints(REACH, ...FIELD);
 const percent = (share) => `${Math.round(100 * share)} %`;
 const place = ([x, y]) => `(${format(x)}, ${format(y)})`;
 
-function render({ model, el }) {
-  const shared = sharedState(model, ["components", "probe", "sigma", "field"], () => draw());
-  const { state, save } = shared;
-  const initial = { ...state };
+function build({ root, state, initial, change, redraw, save }) {
   let chosen = 0; // the component whose width the slider sets
   let painted = ""; // what the heat map shows, to paint it only when that changes
   let now = {}; // what follows from the state
@@ -152,55 +147,30 @@ function render({ model, el }) {
   const field = toggle(["score field"], (checked) => change({ field: checked }));
   const readout = element("p", { class: "xp-readout xp-tall" });
   const reset = button("Reset", () => change(initial), { "data-action": "reset" });
-  const presets = element(
+  const presets = examples(PRESETS, change);
+  const body = element(
     "div",
-    { class: "xp-presets", role: "group", "aria-label": "Examples" },
-    ...Object.entries(PRESETS).map(([label, preset]) =>
-      button(label, () => change(preset), { "data-preset": label }),
-    ),
-  );
-  const voice = announcer();
-  const root = element(
-    "div",
-    {
-      class: "explorable-live",
-      style: "--xp-label-width: 6.2em",
-      "data-live": "denoise_a_point",
-      role: "group",
-      "aria-label": "Denoise a point",
-      ...OWN_KEYS,
-    },
+    { class: "xp-body" },
     element(
       "div",
-      { class: "xp-body" },
-      element(
-        "div",
-        {},
-        ...[legend, stage.node],
-        element("div", { class: "xp-controls xp-run" }, noise.node, field.node, reset),
-      ),
-      element(
-        "div",
-        {},
-        ...[table.node, readout],
-        element("div", { class: "xp-controls" }, width.node, presets),
-      ),
-      element(
-        "p",
-        { class: "xp-small" },
-        "Shading and lines: the density of noisy data, darkest where it is largest. The arrows of the ",
-        "field are (E[x₀ | x] − x)/σ, long ones shortened. The components are equally likely; each ",
-        "one’s share of x is the probability that x came from it.",
-      ),
+      {},
+      ...[legend, stage.node],
+      element("div", { class: "xp-controls xp-run" }, noise.node, field.node, reset),
     ),
-    voice.node,
+    element(
+      "div",
+      {},
+      ...[table.node, readout],
+      element("div", { class: "xp-controls" }, width.node, presets),
+    ),
+    element(
+      "p",
+      { class: "xp-small" },
+      "Shading and lines: the density of noisy data, darkest where it is largest. The arrows of the ",
+      "field are (E[x₀ | x] − x)/σ, long ones shortened. The components are equally likely; each ",
+      "one’s share of x is the probability that x came from it.",
+    ),
   );
-  el.append(root);
-
-  function change(next) {
-    shared.change(next);
-    voice.say(summary());
-  }
 
   const alter = (k, make) =>
     change({ components: state.components.map((own, i) => (i === k ? make(own) : own)) });
@@ -208,7 +178,7 @@ function render({ model, el }) {
   function choose(k) {
     if (k === chosen) return;
     chosen = k;
-    draw();
+    redraw();
   }
 
   function summary() {
@@ -301,7 +271,6 @@ function render({ model, el }) {
     const { components, probe, sigma } = state;
     const found = posterior(components, probe, sigma);
     now = { ...found, axes: ellipse(found.covariance) };
-    root.dataset.now = JSON.stringify(state);
     root.dataset.posterior = JSON.stringify(found);
     drawDensity();
     drawScore();
@@ -309,26 +278,17 @@ function render({ model, el }) {
     drawPanel();
   }
 
-  function resize() {
-    const across = stage.node.clientWidth;
-    if (across === 0) return;
+  function fit(across) {
     painted = "";
     stage.fit(across);
-    draw();
   }
 
-  const observer = new ResizeObserver(resize);
-  observer.observe(stage.node);
-  const unwatch = watchTheme(() => draw());
-  resize();
-
-  return () => {
-    shared.stop();
-    voice.stop();
-    observer.disconnect();
-    unwatch();
-    root.remove();
-  };
+  return { body, draw, summary, fit, stage: stage.node };
 }
 
-export default { render };
+const ABOUT = {
+  ...{ name: "denoise_a_point", title: "Denoise a point" },
+  style: "--xp-label-width: 6.2em",
+};
+
+export default { render: (page) => mount(page, ABOUT, build) };

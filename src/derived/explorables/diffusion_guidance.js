@@ -5,24 +5,22 @@
 // equations; they agree with derived.diffusion to 1e-9, which a test checks.
 
 import {
-  OWN_KEYS,
-  announcer,
   barTable,
   button,
   colorRamp,
   element,
+  examples,
   format,
   gridPoints,
   mixtureAt,
+  mount,
   normals,
   paintField,
   pointStage,
   set,
   shape,
-  sharedState,
   significant,
   slider,
-  watchTheme,
 } from "./kit.js";
 
 export const SOLVERS = ["ddim", "heun", "dpmpp_2m"];
@@ -168,11 +166,7 @@ function distance(ends, others) {
   return median(Array.from({ length: count }, far));
 }
 
-function render({ model, el }) {
-  const names = ["components", "population", "condition", "guidance", "solver", "steps", "seed"];
-  const shared = sharedState(model, names, () => draw());
-  const { state, save } = shared;
-  const initial = { ...state };
+function build({ root, state, initial, change, save }) {
   const known = { tilted: "", reference: "", painted: "" }; // what was computed and drawn last
   const now = {}; // what follows from the state
 
@@ -215,57 +209,32 @@ function render({ model, el }) {
     onSelect: (solver) => change({ solver }),
   });
   const next = () => change({ seed: (state.seed % SEEDS) + 1 });
-  const redraw = button("New noise", next, { "data-action": "draw" });
+  const drawAgain = button("New noise", next, { "data-action": "draw" });
   const reset = button("Reset", () => change(initial), { "data-action": "reset" });
-  const presets = element(
-    "div",
-    { class: "xp-presets", role: "group", "aria-label": "Examples" },
-    ...Object.entries(PRESETS).map(([label, preset]) =>
-      button(label, () => change(preset), { "data-preset": label }),
-    ),
-  );
-  const voice = announcer();
+  const presets = examples(PRESETS, change);
   const [up, down] = ["sup", "sub"].map((tag) => (text) => element(tag, {}, text));
   const asked = down("");
-  const root = element(
+  const body = element(
     "div",
-    {
-      class: "explorable-live",
-      style: "--xp-label-width: 7.6em",
-      "data-live": "guidance_paths",
-      role: "group",
-      "aria-label": "Guidance paths",
-      ...OWN_KEYS,
-    },
+    { class: "xp-body xp-halves" },
+    panel(["What guidance samples"], sampled, told.sampled),
     element(
       "div",
-      { class: "xp-body xp-halves" },
-      panel(["What guidance samples"], sampled, told.sampled),
-      element(
-        "div",
-        { class: "xp-controls" },
-        element("div", { class: "xp-run" }, guidance.node, steps.node, redraw, reset),
-        presets,
-      ),
-      panel(["Tilted density p", up("1 − w"), " p", asked, up("w")], expected, told.tilted),
-      table.node,
-      element(
-        "p",
-        { class: "xp-small" },
-        `${SAMPLES} samples, and the paths of ${PATHS} from noise to data with a dot at each step; a noisy `,
-        "point is drawn at x/√(1 + σ²). Dashed circles have the radius of one std. The contour lines on both ",
-        "sides are those of the tilted density; crosses mark means. The error is the median distance of a solver’s samples from those of ",
-        `${FINE} Heun steps, over ${JUDGED}.`,
-      ),
+      { class: "xp-controls" },
+      element("div", { class: "xp-run" }, guidance.node, steps.node, drawAgain, reset),
+      presets,
     ),
-    voice.node,
+    panel(["Tilted density p", up("1 − w"), " p", asked, up("w")], expected, told.tilted),
+    table.node,
+    element(
+      "p",
+      { class: "xp-small" },
+      `${SAMPLES} samples, and the paths of ${PATHS} from noise to data with a dot at each step; a noisy `,
+      "point is drawn at x/√(1 + σ²). Dashed circles have the radius of one std. The contour lines on both ",
+      "sides are those of the tilted density; crosses mark means. The error is the median distance of a solver’s samples from those of ",
+      `${FINE} Heun steps, over ${JUDGED}.`,
+    ),
   );
-  el.append(root);
-
-  function change(next) {
-    shared.change(next);
-    voice.say(summary());
-  }
 
   function summary() {
     const { solver } = state;
@@ -372,34 +341,24 @@ function render({ model, el }) {
 
   function draw() {
     follow();
-    root.dataset.now = JSON.stringify(state);
     root.dataset.moments = JSON.stringify({ sampled: now.sampled, tilted: now.tilted });
     drawField();
     drawPaths();
     drawPanel();
   }
 
-  function resize() {
-    const across = sampled.node.clientWidth;
-    if (across === 0) return;
+  function fit(across) {
     known.painted = "";
     sampled.fit(across);
     expected.fit(across);
-    draw();
   }
 
-  const observer = new ResizeObserver(resize);
-  observer.observe(sampled.node);
-  const unwatch = watchTheme(() => draw());
-  resize();
-
-  return () => {
-    shared.stop();
-    voice.stop();
-    observer.disconnect();
-    unwatch();
-    root.remove();
-  };
+  return { body, draw, summary, fit, stage: sampled.node };
 }
 
-export default { render };
+const ABOUT = {
+  ...{ name: "guidance_paths", title: "Guidance paths" },
+  style: "--xp-label-width: 7.6em",
+};
+
+export default { render: (page) => mount(page, ABOUT, build) };

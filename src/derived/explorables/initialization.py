@@ -1,10 +1,7 @@
 """The interactive figures of the chapter on initialization."""
 
-from typing import Any
-
-import traitlets
-
 from derived.explorables._base import Explorable
+from derived.explorables._state import Choice, Integer, Level, Number, PowerOfTwo
 
 __all__ = ["AttentionTemperature", "SignalThroughDepth"]
 
@@ -14,44 +11,8 @@ ACTIVATIONS = ("relu", "gelu", "tanh", "selu")
 DEEPEST, WIDEST, SEEDS = 50, 256, 100  # as in initialization_depth.js
 
 
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    """Return `value` as a float between `low` and `high`, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {value!r}")
-    return float(value)
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    """Return `value` if it is an integer between `low` and `high`, or say what is wrong with it."""
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}; got {value!r}")
-    return value
-
-
-def _power(name: str, value: Any, low: int, high: int) -> int:
-    """Return `value` if it is a power of two between `low` and `high`, or say what is wrong with it."""
-    if type(value) is not int or not low <= value <= high or value.bit_count() != 1:
-        raise ValueError(f"{name} must be a power of two from {low} to {high}; got {value!r}")
-    return value
-
-
 class AttentionTemperature(Explorable):
-    """Temperature of attention: what the scale of the logits does to a softmax over n keys.
-
-    Args:
-        d: the head size, a power of two from 16 to 1024.
-        n: the number of keys, a power of two from 8 to 1024.
-        exponent: c in the scale d^(−c) of the logits: 0 (none), 0.5 (1/√d) or 1 (1/d).
-        sigma_q: the queries' standard deviation, from 0.5 to 2; the keys' is 1.
-        draw: which of the 200 random queries is shown, from 0.
-        key: the key that can be dragged, from 0 to 1023; where there are fewer, the last one.
-        lift: what is added to that key's logit, at most 1000 either way.
-
-    What the reader drags comes back: `figure.d`, `figure.lift`, … always hold the present state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
-    """
+    """Temperature of attention: what the scale of the logits does to a softmax over n keys."""
 
     name = "attention_temperature"
     script = "initialization_temperature.js"
@@ -73,28 +34,24 @@ class AttentionTemperature(Explorable):
     )
     reserve = ("max(1382px, 1560px - 32cqw)", "756px")
 
-    d = traitlets.Any().tag(sync=True, state=True)
-    n = traitlets.Any().tag(sync=True, state=True)
-    exponent = traitlets.Any().tag(sync=True, state=True)
-    sigma_q = traitlets.Any().tag(sync=True, state=True)
-    draw = traitlets.Any().tag(sync=True, state=True)
-    key = traitlets.Any().tag(sync=True, state=True)
-    lift = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        d: Any = 64,
-        n: Any = 512,
-        exponent: Any = 0.0,
-        sigma_q: Any = 1.0,
-        draw: Any = 0,
-        key: Any = 413,
-        lift: Any = 0.0,
-    ) -> None:
-        super().__init__(
-            d=d, n=n, exponent=exponent, sigma_q=sigma_q, draw=draw, key=key, lift=lift
-        )
+    d = PowerOfTwo(64, 16, 1024, "the head size, a power of two from 16 to 1024.")
+    n = PowerOfTwo(512, 8, KEYS, "the number of keys, a power of two from 8 to 1024.")
+    exponent = Level(
+        0.0,
+        SCALES,
+        "c in the scale d^(−c) of the logits: 0 (none), 0.5 (1/√d) or 1 (1/d).",
+    )
+    sigma_q = Number(
+        1.0, 0.5, 2.0, "the queries' standard deviation, from 0.5 to 2; the keys' is 1."
+    )
+    draw = Integer(0, 0, DRAWS - 1, "which of the 200 random queries is shown, from 0.")
+    key = Integer(
+        413,
+        0,
+        KEYS - 1,
+        "the key that can be dragged, from 0 to 1023; where there are fewer, the last one.",
+    )
+    lift = Number(0.0, -LIFT, LIFT, "what is added to that key's logit, at most 1000 either way.")
 
     @property
     def sigma(self) -> float:
@@ -109,53 +66,9 @@ class AttentionTemperature(Explorable):
 
         return rem_entropy(self.sigma, self.n)
 
-    @traitlets.validate("d")
-    def _valid_d(self, proposal: Any) -> int:
-        return _power("d", proposal.value, 16, 1024)
-
-    @traitlets.validate("n")
-    def _valid_n(self, proposal: Any) -> int:
-        return _power("n", proposal.value, 8, KEYS)
-
-    @traitlets.validate("exponent")
-    def _valid_exponent(self, proposal: Any) -> float:
-        if type(proposal.value) is bool or proposal.value not in SCALES:
-            raise ValueError(f"exponent must be 0, 0.5 or 1; got {proposal.value!r}")
-        return float(proposal.value)
-
-    @traitlets.validate("sigma_q")
-    def _valid_sigma_q(self, proposal: Any) -> float:
-        return _number("sigma_q", proposal.value, 0.5, 2.0)
-
-    @traitlets.validate("draw")
-    def _valid_draw(self, proposal: Any) -> int:
-        return _integer("draw", proposal.value, 0, DRAWS - 1)
-
-    @traitlets.validate("key")
-    def _valid_key(self, proposal: Any) -> int:
-        return _integer("key", proposal.value, 0, KEYS - 1)
-
-    @traitlets.validate("lift")
-    def _valid_lift(self, proposal: Any) -> float:
-        return _number("lift", proposal.value, -LIFT, LIFT)
-
 
 class SignalThroughDepth(Explorable):
-    """Signal through depth: how large signal and gradient are in each layer of random deep networks.
-
-    Args:
-        activation: "relu", "gelu", "tanh" or "selu".
-        gain: g, the weights being N(0, g²/d), from 0.5 to 2.5.
-        depth: the number of layers, from 2 to 50.
-        width: d, a power of two from 8 to 256.
-        layer: the layer whose pre-activations are shown, from 1; beyond the depth the last one.
-        seed: which 40 random networks are shown, from 0 to 99.
-
-    What the reader moves comes back: `figure.gain`, `figure.depth`, … always hold the present state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
-    """
+    """Signal through depth: how large signal and gradient are in each layer of random deep networks."""
 
     name = "signal_through_depth"
     script = "initialization_depth.js"
@@ -177,51 +90,15 @@ class SignalThroughDepth(Explorable):
     )
     reserve = ("max(1492px, 1690px - 32.5cqw)", "811px")
 
-    activation = traitlets.Any().tag(sync=True, state=True)
-    gain = traitlets.Any().tag(sync=True, state=True)
-    depth = traitlets.Any().tag(sync=True, state=True)
-    width = traitlets.Any().tag(sync=True, state=True)
-    layer = traitlets.Any().tag(sync=True, state=True)
-    seed = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        activation: Any = "relu",
-        gain: Any = 2**0.5,
-        depth: Any = 50,
-        width: Any = 64,
-        layer: Any = 30,
-        seed: Any = 50,  # near what is expected: a mean of 1, a median of exp(−5L/2d)
-    ) -> None:
-        super().__init__(
-            activation=activation, gain=gain, depth=depth, width=width, layer=layer, seed=seed
-        )
-
-    @traitlets.validate("activation")
-    def _valid_activation(self, proposal: Any) -> str:
-        if proposal.value not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {', '.join(ACTIVATIONS)}; got {proposal.value!r}"
-            )
-        return proposal.value
-
-    @traitlets.validate("gain")
-    def _valid_gain(self, proposal: Any) -> float:
-        return _number("gain", proposal.value, 0.5, 2.5)
-
-    @traitlets.validate("depth")
-    def _valid_depth(self, proposal: Any) -> int:
-        return _integer("depth", proposal.value, 2, DEEPEST)
-
-    @traitlets.validate("width")
-    def _valid_width(self, proposal: Any) -> int:
-        return _power("width", proposal.value, 8, WIDEST)
-
-    @traitlets.validate("layer")
-    def _valid_layer(self, proposal: Any) -> int:
-        return _integer("layer", proposal.value, 1, DEEPEST)
-
-    @traitlets.validate("seed")
-    def _valid_seed(self, proposal: Any) -> int:
-        return _integer("seed", proposal.value, 0, SEEDS - 1)
+    activation = Choice("relu", ACTIVATIONS, '"relu", "gelu", "tanh" or "selu".')
+    gain = Number(2**0.5, 0.5, 2.5, "g, the weights being N(0, g²/d), from 0.5 to 2.5.")
+    depth = Integer(50, 2, DEEPEST, "the number of layers, from 2 to 50.")
+    width = PowerOfTwo(64, 8, WIDEST, "d, a power of two from 8 to 256.")
+    layer = Integer(
+        30,
+        1,
+        DEEPEST,
+        "the layer whose pre-activations are shown, from 1; beyond the depth the last one.",
+    )
+    # Near what is expected: a mean of 1, a median of exp(−5L/2d).
+    seed = Integer(50, 0, SEEDS - 1, "which 40 random networks are shown, from 0 to 99.")

@@ -5,8 +5,6 @@
 // functions of the first half agree with derived.initialization to 1e-9, which a test checks.
 
 import {
-  OWN_KEYS,
-  announcer,
   barTable,
   button,
   clamp,
@@ -15,16 +13,16 @@ import {
   element,
   format,
   handle,
+  helpText,
   lineSample,
+  mount,
   normals,
   paintField,
   plane,
   set,
   shape,
-  sharedState,
   significant,
   slider,
-  watchTheme,
 } from "./kit.js";
 
 // ---------------------------------------------------------------------------------- mathematics
@@ -200,14 +198,7 @@ function histogram(rows) {
   return counts.map((count) => count / total);
 }
 
-function render({ model, el }) {
-  const shared = sharedState(
-    model,
-    ["activation", "gain", "depth", "width", "layer", "seed"],
-    () => draw(),
-  );
-  const { state } = shared;
-  const initial = { ...state };
+function build({ root, state, initial, change, save }) {
   let numbers = { seed: null, values: null };
   let networks = { key: "" }; // what was simulated last
 
@@ -247,21 +238,17 @@ function render({ model, el }) {
   const normal = shape("path", { class: "xp-theory" });
   bars.content.append(columns, normal);
 
-  const help = element(
-    "p",
-    { class: "xp-hidden", id: `xp-help-${Math.random().toString(36).slice(2)}` },
-    "Arrow keys choose another layer, with Shift five further.",
-  );
+  const help = helpText("Arrow keys choose another layer, with Shift five further.");
   const grip = handle({
     label: "Layer",
     name: "layer",
+    help,
     min: 1,
     max: DEEPEST,
     step: 1,
     bigStep: 5,
     onStep: (dx, dy) => change({ layer: clamp(shownLayer() + dx - dy, 1, state.depth) }),
   });
-  set(grip.node, { "aria-describedby": help.id });
   signal.frame.append(grip.node);
 
   const gains = Object.fromEntries(Object.keys(NAMES).map((name) => [name, gain(name)]));
@@ -304,55 +291,36 @@ function render({ model, el }) {
     "data-action": "again",
   });
   const reset = button("Reset", () => change(initial), { "data-action": "reset" });
-  const voice = announcer();
-  const root = element(
+  const body = element(
     "div",
-    {
-      class: "explorable-live",
-      style: "--xp-label-width: 7em; --xp-first-column: 40%",
-      "data-live": "signal_through_depth",
-      role: "group",
-      "aria-label": "Signal through depth",
-      ...OWN_KEYS,
-    },
+    { class: "xp-body" },
     element(
       "div",
-      { class: "xp-body" },
-      element(
-        "div",
-        {},
-        ...[signal.box, heat.box],
-        element("div", { class: "xp-controls xp-presets" }, again, reset),
-      ),
-      element(
-        "div",
-        {},
-        table.node,
-        element(
-          "div",
-          { class: "xp-controls xp-run" },
-          ...Object.values(sliders).map(({ node }) => node),
-        ),
-        readout,
-      ),
-      element("div", { class: "xp-charts" }, gradient.box, bars.box),
-      element(
-        "p",
-        { class: "xp-small" },
-        "Lines show half of the networks. Weights are independent N(0, g²/d), without bias; the input ",
-        "has q = 1. After a layer, q is g² times the mean square of its activations: the variance of ",
-        "the next layer’s pre-activations. χ is a layer’s factor on the squared gradient (the bars ",
-        "show χ − 1), dq′/dq its factor on a small deviation of q from 1: above 1 the deviation grows.",
-      ),
+      {},
+      ...[signal.box, heat.box],
+      element("div", { class: "xp-controls xp-presets" }, again, reset),
     ),
-    ...[help, voice.node],
+    element(
+      "div",
+      {},
+      table.node,
+      element(
+        "div",
+        { class: "xp-controls xp-run" },
+        ...Object.values(sliders).map(({ node }) => node),
+      ),
+      readout,
+    ),
+    element("div", { class: "xp-charts" }, gradient.box, bars.box),
+    element(
+      "p",
+      { class: "xp-small" },
+      "Lines show half of the networks. Weights are independent N(0, g²/d), without bias; the input ",
+      "has q = 1. After a layer, q is g² times the mean square of its activations: the variance of ",
+      "the next layer’s pre-activations. χ is a layer’s factor on the squared gradient (the bars ",
+      "show χ − 1), dq′/dq its factor on a small deviation of q from 1: above 1 the deviation grows.",
+    ),
   );
-  el.append(root);
-
-  function change(next) {
-    shared.change(next);
-    voice.say(summary());
-  }
 
   const shownLayer = () => Math.min(state.layer, state.depth);
 
@@ -493,14 +461,11 @@ function render({ model, el }) {
     );
     root.dataset.median = q.at(-1);
     root.dataset.limit = field.q.at(-1);
-    set(root.querySelector(".xp-body"), { "data-series": SERIES[activation] });
+    set(body, { "data-series": SERIES[activation] });
   }
 
   function draw() {
-    const [wide, narrow] = [signal.frame.clientWidth, gradient.frame.clientWidth];
-    if (wide === 0) return;
-    root.dataset.now = JSON.stringify(state);
-    drawCharts(wide, narrow);
+    drawCharts(signal.frame.clientWidth, gradient.frame.clientWidth);
     drawPanel();
   }
 
@@ -516,23 +481,17 @@ function render({ model, el }) {
       cursor: "ew-resize",
       node: grip.node,
       drag: (dx) => change({ layer: layerAt(x + dx) }),
-      drop: shared.save.now,
+      drop: save.now,
     };
   }
   draggable(signal.frame, pick);
 
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
-  const unwatch = watchTheme(draw);
-  draw();
-
-  return () => {
-    voice.stop();
-    observer.disconnect();
-    unwatch();
-    shared.stop();
-    root.remove();
-  };
+  return { body: [body, help], draw, summary };
 }
 
-export default { render };
+const ABOUT = {
+  ...{ name: "signal_through_depth", title: "Signal through depth" },
+  style: "--xp-label-width: 7em; --xp-first-column: 40%",
+};
+
+export default { render: (page) => mount(page, ABOUT, build) };

@@ -5,8 +5,6 @@
 // the first half agree with derived.initialization to 1e-9, which a test checks.
 
 import {
-  OWN_KEYS,
-  announcer,
   barTable,
   button,
   clamp,
@@ -14,12 +12,13 @@ import {
   element,
   format,
   handle,
+  helpText,
   lineSample,
+  mount,
   normals,
   plane,
   set,
   shape,
-  sharedState,
   signed,
   significant,
   slider,
@@ -128,12 +127,9 @@ const SIGMA_AXIS = {
 const italic = (text) => element("i", {}, text);
 const number = (text) => element("span", { class: "xp-number" }, text);
 
-function render({ model, el }) {
+function build({ state, initial, change, save }) {
   const numbers = sample();
   const known = new Map(); // what 200 draws gave, for each n and σ
-  const shared = sharedState(model, ["d", "n", "exponent", "sigma_q", "draw", "key", "lift"], () => draw());
-  const { state } = shared;
-  const initial = { ...state };
 
   // The weights of one query, and the same weights side by side.
   const weights = plane({ height: 236, left: 44, right: 30, top: 10 });
@@ -152,15 +148,14 @@ function render({ model, el }) {
   const ownBlock = shape("rect", { class: "xp-chosen", height: STRIP });
   strip.append(crumbs, blocks, ownBlock);
 
-  const help = element(
-    "p",
-    { class: "xp-hidden", id: `xp-help-${Math.random().toString(36).slice(2)}` },
+  const help = helpText(
     "Up and down arrow keys change the key’s logit by 0.5, with Shift by 4. ",
     "Left and right arrow keys choose another key.",
   );
   const grip = handle({
     label: "A key’s weight",
     name: "key",
+    help,
     min: 0,
     max: 1,
     step: 0.5,
@@ -170,7 +165,6 @@ function render({ model, el }) {
       else raise(state.lift - dy);
     },
   });
-  set(grip.node, { "aria-describedby": help.id });
   stage.append(grip.node);
 
   // What 200 queries give.
@@ -258,53 +252,34 @@ function render({ model, el }) {
     own,
     element("div", { class: "xp-controls xp-presets" }, next, reset),
   );
-  const voice = announcer();
-  const root = element(
+  const body = element(
     "div",
-    {
-      class: "explorable-live",
-      style: "--xp-label-width: 9.4em; --xp-first-column: 33%",
-      "data-live": "attention_temperature",
-      role: "group",
-      "aria-label": "Temperature of attention",
-      ...OWN_KEYS,
-    },
+    { class: "xp-body" },
+    query,
     element(
       "div",
-      { class: "xp-body" },
-      query,
-      element(
-        "div",
-        {},
-        table.node,
-        readout,
-        element("div", { class: "xp-controls xp-run" }, sliders.d.node, sliders.n.node, sliders.sigma.node),
-      ),
-      element("div", { class: "xp-charts" }, entropy.box, gradient.box),
-      element(
-        "p",
-        { class: "xp-small" },
-        "Curves and table are over 200 random queries, the dots in the last chart single ones. ",
-        "Logits are drawn as N(0, σ²) with σ = σ",
-        element("sub", {}, "q"),
-        " d",
-        element("sup", {}, "½ − c"),
-        " for a scale of d",
-        element("sup", {}, "−c"),
-        ": keys of unit variance, a query of typical length. The gradient is that of one output ",
-        "coordinate by the query, r.m.s. over random values of unit variance: (σ/σ",
-        element("sub", {}, "q"),
-        ") ‖J‖, with J the Jacobian of the softmax and ‖·‖ the Frobenius norm.",
-      ),
+      {},
+      table.node,
+      readout,
+      element("div", { class: "xp-controls xp-run" }, sliders.d.node, sliders.n.node, sliders.sigma.node),
     ),
-    ...[help, voice.node],
+    element("div", { class: "xp-charts" }, entropy.box, gradient.box),
+    element(
+      "p",
+      { class: "xp-small" },
+      "Curves and table are over 200 random queries, the dots in the last chart single ones. ",
+      "Logits are drawn as N(0, σ²) with σ = σ",
+      element("sub", {}, "q"),
+      " d",
+      element("sup", {}, "½ − c"),
+      " for a scale of d",
+      element("sup", {}, "−c"),
+      ": keys of unit variance, a query of typical length. The gradient is that of one output ",
+      "coordinate by the query, r.m.s. over random values of unit variance: (σ/σ",
+      element("sub", {}, "q"),
+      ") ‖J‖, with J the Jacobian of the softmax and ‖·‖ the Frobenius norm.",
+    ),
   );
-  el.append(root);
-
-  function change(next) {
-    shared.change(next);
-    voice.say(summary());
-  }
 
   const scale = (exponent = state.exponent) => logitScale(state.d, exponent, state.sigma_q);
   const limit = () => Math.sqrt(2 * Math.log(state.n));
@@ -487,11 +462,8 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const [wide, narrow] = [stage.clientWidth, entropy.box.clientWidth];
-    if (wide === 0) return;
-    root.dataset.now = JSON.stringify(state);
-    drawWeights(wide);
-    drawCharts(narrow);
+    drawWeights(stage.clientWidth);
+    drawCharts(entropy.box.clientWidth);
     drawPanel();
   }
 
@@ -520,22 +492,18 @@ function render({ model, el }) {
       },
       drop() {
         if (!near && chosenKey() !== key && way === null) choose(key);
-        shared.save.now();
+        save.now();
       },
     };
   }
   draggable(stage, pick);
 
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
-  draw();
-
-  return () => {
-    voice.stop();
-    observer.disconnect();
-    shared.stop();
-    root.remove();
-  };
+  return { body: [body, help], draw, summary };
 }
 
-export default { render };
+const ABOUT = {
+  ...{ name: "attention_temperature", title: "Temperature of attention" },
+  style: "--xp-label-width: 9.4em; --xp-first-column: 33%",
+};
+
+export default { render: (page) => mount(page, ABOUT, build) };

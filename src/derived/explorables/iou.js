@@ -4,9 +4,7 @@
 // are the chapter's equations; they agree with derived.iou to 1e-9, which a test checks.
 
 import {
-  OWN_KEYS,
   animate,
-  announcer,
   arrowPath,
   barTable,
   button,
@@ -15,16 +13,17 @@ import {
   colorRamp,
   draggable,
   element,
+  examples,
   format,
   handle,
+  helpText,
+  mount,
   paintField,
   set,
   shape,
   signed,
   slider,
-  throttle,
   toggle,
-  watchTheme,
 } from "./kit.js";
 
 const WIDTH = 7; // of the stage, in units of the boxes' coordinates; it is MPDIoU's image, too
@@ -304,6 +303,8 @@ const LEVELS = Array.from({ length: 32 }, (_, i) => (i + 1) / 10);
 const WORST = 3.25; // no loss reaches more; EIoU comes close
 const DARKEST = 2; // where the shading ends
 const RELATIVES = KINDS.slice(5); // without trails but the chosen one's: eleven would be a tangle
+/** A loss's color; only one of the relatives is drawn at a time, so they share one. */
+const seriesOf = (kind) => Math.min(KINDS.indexOf(kind), 5) + 1;
 const CONCERNED = {
   detach_enclosing: ["giou", "diou", "ciou", "eiou", "focal_eiou", "siou"],
   detach_alpha: ["ciou"],
@@ -385,16 +386,12 @@ function aidOf(kind, a, b, scale) {
   return ["C hull", outline(hull, 5)]; // just outside the boxes' own lines
 }
 
-function render({ model, el }) {
-  const keys = ["a", "b", "kind", "coordinates", ...Object.keys(CONCERNED), "step"];
-  const initial = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
-  const state = { ...initial };
+function build({ root, state, initial, change: alter, redraw, save, say }) {
   let scale = 60; // pixels a unit
   let painted = ""; // what the heat map shows, to paint it only when that changes
   let runs = {}; // the boxes visited so far, for each kind
   let running = false;
   let cancel = () => {};
-  let telling = false; // while the model hears from us, we need not hear from it
 
   // The stage, from back to front: heat map, drawing, handles.
   const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
@@ -420,19 +417,15 @@ function render({ model, el }) {
       const line = shape("polyline", { class: "xp-line xp-trail" });
       const past = shape("g", { class: "xp-past" });
       const now = shape("rect", { class: "xp-line xp-ghost" });
-      trails.append(shape("g", { "data-kind": kind }, past, line, now));
+      trails.append(shape("g", { "data-kind": kind, "data-series": seriesOf(kind) }, past, line, now));
       return [kind, { line, past, now }];
     }),
   );
 
-  const help = element(
-    "p",
-    { class: "xp-hidden", id: `xp-help-${Math.random().toString(36).slice(2)}` },
-    "Arrow keys move by 0.1 units, with Shift by 0.5.",
-  );
+  const help = helpText("Arrow keys move by 0.1 units, with Shift by 0.5.");
   const handles = {};
   for (const [name, title] of [["a", "Box A, the prediction"], ["b", "Box B, the target"]]) {
-    const common = { min: 0, max: WIDTH, step: 0.1, bigStep: 0.5 };
+    const common = { help, min: 0, max: WIDTH, step: 0.1, bigStep: 0.5 };
     const move = handle({
       ...common,
       label: `${title}: position`,
@@ -445,7 +438,6 @@ function render({ model, el }) {
       name: `${name}-size`,
       onStep: (dx, dy) => change({ [name]: resized(state[name], [2, 3], dx, dy) }),
     });
-    for (const { node } of [move, size]) set(node, { "aria-describedby": help.id });
     stage.append(move.node, size.node);
     handles[name] = { move, size };
   }
@@ -475,7 +467,9 @@ function render({ model, el }) {
   const table = barTable({
     legend: "loss",
     columns: ["value", "gradient norm", ""],
-    rows: KINDS.map((value) => ({ value, label: NAMES[value], more: RELATIVES.includes(value) })),
+    rows: KINDS.map((value) => ({
+      ...{ value, label: NAMES[value], series: seriesOf(value), more: RELATIVES.includes(value) },
+    })),
     moreLabel: `${RELATIVES.length} relatives`,
     onSelect: (kind) => change({ kind }),
   });
@@ -511,14 +505,8 @@ function render({ model, el }) {
     "data-action": "run",
   });
   const resetButton = button("Reset", () => change(initial), { "data-action": "reset" });
-  const presets = element(
-    "div",
-    { class: "xp-controls xp-presets", role: "group", "aria-label": "Examples" },
-    ...Object.entries(PRESETS).map(([label, pair]) =>
-      button(label, () => change({ ...pair, step: 0 }), { "data-preset": label }),
-    ),
-  );
-  const voice = announcer();
+  const presets = examples(PRESETS, (pair) => change({ ...pair, step: 0 }));
+  presets.classList.add("xp-controls");
   const smallPrint = element(
     "p",
     { class: "xp-small xp-controls" },
@@ -549,39 +537,9 @@ function render({ model, el }) {
     ),
     smallPrint,
   );
-  const root = element(
-    "div",
-    {
-      class: "explorable-live",
-      "data-live": "push_a_box",
-      role: "group",
-      "aria-label": "Push a box",
-      ...OWN_KEYS,
-    },
-    ...[body, help, voice.node],
-  );
-  el.append(root);
-
-  // State: the page's model is told at most every 150 ms while something is being dragged.
-  const save = throttle(() => {
-    telling = true;
-    for (const [key, value] of Object.entries(state)) model.set(key, value);
-    model.save_changes();
-    telling = false;
-  }, 150);
-
   function change(next) {
     if ("step" in next) halt();
-    Object.assign(state, next);
-    draw();
-    save();
-    voice.say(summary());
-  }
-
-  function adopt() {
-    if (telling) return;
-    for (const key of Object.keys(state)) state[key] = model.get(key);
-    draw();
+    alter(next);
   }
 
   function halt() {
@@ -595,14 +553,14 @@ function render({ model, el }) {
     runButton.textContent = "Stop";
     const show = (share) => {
       state.step = Math.round(share * STEPS);
-      draw();
+      redraw();
     };
     const end = () => {
       halt();
       save.now();
       const others = KINDS.filter((kind) => !RELATIVES.includes(kind) || kind === state.kind);
       const result = others.map((kind) => `${NAMES[kind]} loss: ${format(reached(kind))}`).join(", ");
-      voice.say(`IoU after ${STEPS} steps. ${result}.`);
+      say(`IoU after ${STEPS} steps. ${result}.`);
     };
     cancel = animate(3200, show, end);
   }
@@ -798,8 +756,7 @@ function render({ model, el }) {
   }
 
   function draw() {
-    root.dataset.kind = state.kind;
-    root.dataset.now = JSON.stringify(state);
+    set(body, { "data-series": seriesOf(state.kind) });
     const how = { coordinates: state.coordinates, ...options() };
     const visited = (kind) => descend(kind, state.a, state.b, how).slice(0, state.step + 1);
     runs = Object.fromEntries(KINDS.map((kind) => [kind, state.step ? visited(kind) : [state.a]]));
@@ -853,34 +810,18 @@ function render({ model, el }) {
   }
   draggable(stage, pick);
 
-  function resize() {
-    const width = stage.clientWidth;
-    if (width === 0) return;
+  function fit(width) {
     scale = width / WIDTH;
     const height = HEIGHT * scale;
     set(drawing, { viewBox: `0 0 ${width} ${height}`, width, height });
     const across = Array.from({ length: WIDTH - 1 }, (_, i) => `M${(i + 1) * scale} ${height}v-5`);
     const down = Array.from({ length: HEIGHT - 1 }, (_, i) => `M0 ${(i + 1) * scale}h5`);
     set(ticks, { d: [...across, ...down].join("") });
-    draw();
   }
 
-  const observer = new ResizeObserver(resize);
-  observer.observe(stage);
-  const unwatch = watchTheme(() => draw());
-  const changes = Object.keys(state).map((key) => `change:${key}`);
-  for (const event of changes) model.on(event, adopt);
-  resize();
-
-  return () => {
-    halt();
-    save.cancel();
-    voice.stop();
-    observer.disconnect();
-    unwatch();
-    for (const event of changes) model.off(event, adopt);
-    root.remove();
-  };
+  return { body: [body, help], draw, summary, fit, stage, stop: halt };
 }
 
-export default { render };
+const ABOUT = { name: "push_a_box", title: "Push a box" };
+
+export default { render: (page) => mount(page, ABOUT, build) };

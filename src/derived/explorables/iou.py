@@ -1,11 +1,9 @@
 """The interactive figure of the chapter on IoU losses."""
 
-import math
 from typing import Any
 
-import traitlets
-
 from derived.explorables._base import Explorable
+from derived.explorables._state import Choice, Flag, Integer, State, floats
 
 __all__ = ["PushABox"]
 
@@ -15,42 +13,28 @@ COORDINATES = ("xyxy", "cxcywh")
 WIDTH, HEIGHT, STEPS = 7.0, 5.0, 200  # of the stage, and of a run, as in iou.js
 
 
-def _box(name: str, value: Any) -> tuple[float, ...]:
-    """Return `value` as four floats, or say what is wrong with it."""
-    try:
-        box = tuple(float(edge) for edge in value)
-    except (TypeError, ValueError):
-        box = ()
-    if len(box) != 4 or not all(map(math.isfinite, box)):
-        raise ValueError(f"{name} must be four finite numbers (x1, y1, x2, y2); got {value!r}")
-    x1, y1, x2, y2 = box
-    if not (0 <= x1 < x2 <= WIDTH and 0 <= y1 < y2 <= HEIGHT):
-        raise ValueError(
-            f"{name} must have x1 < x2 in [0, {WIDTH:g}] and y1 < y2 in [0, {HEIGHT:g}]; got {box}"
-        )
-    return box
+class Box(State):
+    """A box (x1, y1, x2, y2) of positive size on a stage of `width` × `height` units."""
+
+    def __init__(self, default: tuple[float, ...], width: float, height: float, help: str) -> None:
+        super().__init__(default, help)
+        self.width, self.height = width, height
+
+    def checked(self, value: Any) -> tuple[float, ...]:
+        box = floats(value)
+        if len(box) != 4:
+            self.refuse(value, "four finite numbers (x1, y1, x2, y2)")
+        x1, y1, x2, y2 = box
+        if not (0 <= x1 < x2 <= self.width and 0 <= y1 < y2 <= self.height):
+            raise ValueError(
+                f"{self.name} must have x1 < x2 in [0, {self.width:g}] and y1 < y2 in "
+                f"[0, {self.height:g}]; got {box}"
+            )
+        return box
 
 
 class PushABox(Explorable):
-    """Push a box: drag A and B, and see what each IoU loss does to the edges of A.
-
-    Args:
-        a: the prediction (x1, y1, x2, y2), within the stage of 7 × 5 units; y points down.
-        b: the target, likewise.
-        kind: the loss shown, one of those of `derived.iou.box_loss`; MPDIoU's image is the stage.
-        detach_enclosing: hold the hull's quantity fixed (|C| in GIoU, the squared sides and
-            diagonal of the others; WIoU's is always fixed).
-        detach_alpha: hold CIoU's α fixed.
-        detach_focus: hold Focal-EIoU's weight fixed.
-        coordinates: what the arrows show the gradient of, and what a run descends in: "xyxy", the
-            edges, or "cxcywh", center and size.
-        step: how many of the 200 steps of gradient descent are shown.
-
-    What the reader drags comes back: `figure.a`, `figure.kind`, … always hold the present state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
-    """
+    """Push a box: drag A and B, and see what each IoU loss does to the edges of A."""
 
     name = "push_a_box"
     script = "iou.js"
@@ -74,37 +58,32 @@ class PushABox(Explorable):
         "calc(max(41.04cqw + 323px, 667px) + 1.38 * var(--xp-touch))",
     )
 
-    a = traitlets.Any().tag(sync=True, state=True)
-    b = traitlets.Any().tag(sync=True, state=True)
-    kind = traitlets.Any().tag(sync=True, state=True)
-    detach_enclosing = traitlets.Any().tag(sync=True, state=True)
-    detach_alpha = traitlets.Any().tag(sync=True, state=True)
-    detach_focus = traitlets.Any().tag(sync=True, state=True)
-    coordinates = traitlets.Any().tag(sync=True, state=True)
-    step = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        a: Any = (1.5, 2.0, 2.5, 3.0),
-        b: Any = (4.5, 2.0, 5.5, 3.0),
-        kind: Any = "giou",
-        detach_enclosing: Any = False,
-        detach_alpha: Any = True,
-        detach_focus: Any = True,
-        coordinates: Any = "xyxy",
-        step: Any = 0,
-    ) -> None:
-        super().__init__(
-            a=a,
-            b=b,
-            kind=kind,
-            detach_enclosing=detach_enclosing,
-            detach_alpha=detach_alpha,
-            detach_focus=detach_focus,
-            coordinates=coordinates,
-            step=step,
-        )
+    a = Box(
+        (1.5, 2.0, 2.5, 3.0),
+        WIDTH,
+        HEIGHT,
+        "the prediction (x1, y1, x2, y2), within the stage of 7 × 5 units; y points down.",
+    )
+    b = Box((4.5, 2.0, 5.5, 3.0), WIDTH, HEIGHT, "the target, likewise.")
+    kind = Choice(
+        "giou",
+        KINDS,
+        "the loss shown, one of those of `derived.iou.box_loss`; MPDIoU's image is the stage.",
+    )
+    detach_enclosing = Flag(
+        False,
+        "hold the hull's quantity fixed (|C| in GIoU, the squared sides and diagonal of the others; "
+        "WIoU's is always fixed).",
+    )
+    detach_alpha = Flag(True, "hold CIoU's α fixed.")
+    detach_focus = Flag(True, "hold Focal-EIoU's weight fixed.")
+    coordinates = Choice(
+        "xyxy",
+        COORDINATES,
+        'what the arrows show the gradient of, and what a run descends in: "xyxy", the edges, or '
+        '"cxcywh", center and size.',
+    )
+    step = Integer(0, 0, STEPS, "how many of the 200 steps of gradient descent are shown.")
 
     @property
     def loss(self) -> float:
@@ -117,27 +96,3 @@ class PushABox(Explorable):
         a, b = torch.tensor([self.a, self.b], dtype=torch.float64)
         image = {"image_size": (WIDTH, HEIGHT)} if self.kind == "mpdiou" else {}
         return box_loss(a, b, kind=self.kind, **image).item()
-
-    @traitlets.validate("a", "b")
-    def _valid_box(self, proposal: Any) -> tuple[float, ...]:
-        return _box(proposal.trait.name, proposal.value)
-
-    @traitlets.validate("kind", "coordinates")
-    def _valid_name(self, proposal: Any) -> str:
-        name = proposal.trait.name
-        known = KINDS if name == "kind" else COORDINATES
-        if proposal.value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {proposal.value!r}")
-        return proposal.value
-
-    @traitlets.validate("detach_enclosing", "detach_alpha", "detach_focus")
-    def _valid_flag(self, proposal: Any) -> bool:
-        if type(proposal.value) is not bool:
-            raise ValueError(f"{proposal.trait.name} must be True or False; got {proposal.value!r}")
-        return proposal.value
-
-    @traitlets.validate("step")
-    def _valid_step(self, proposal: Any) -> int:
-        if type(proposal.value) is not int or not 0 <= proposal.value <= STEPS:
-            raise ValueError(f"step must be an integer from 0 to {STEPS}; got {proposal.value!r}")
-        return proposal.value

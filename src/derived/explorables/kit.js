@@ -74,11 +74,12 @@ export function throttle(action, wait) {
 }
 
 /**
- * The state of a figure, `keys` of the page's model. `change(next)` alters it, draws, and tells the
- * model at most every 150 ms (`save.now()` does so at once); what others change in the model is
- * drawn too, until `stop()`.
+ * The state of a figure: those of the model's values that its `state_keys` name. `change(next)`
+ * alters it, draws, and tells the model at most every 150 ms (`save.now()` does so at once); what
+ * others change in the model is drawn too, until `stop()`.
  */
-export function sharedState(model, keys, draw) {
+function sharedState(model, draw) {
+  const keys = model.get("state_keys");
   const state = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
   const events = keys.map((key) => `change:${key}`);
   let telling = false; // while the model hears from us, we need not hear from it
@@ -105,6 +106,65 @@ export function sharedState(model, keys, draw) {
       save.cancel();
       for (const event of events) model.off(event, adopt);
     },
+  };
+}
+
+/**
+ * Put a figure into the page's `el`, and return the function that takes it away without a trace.
+ *
+ * `about` is { name, title, style }, the last only where its CSS variables differ from the kit's.
+ * `build(page)` makes the figure from what it is given:
+ * - `root`, its outermost element, not on the page yet;
+ * - `state`, to be read, and `initial`, a copy of what it starts with;
+ * - `change(next)` alters the state, draws it, has the summary announced and tells the model soon;
+ *   `save.now()` tells it at once;
+ * - `redraw()`, for where something else than the state has changed; `say(text)` announces more.
+ * It returns `body`, the nodes of the figure, `draw()`, and `summary()`, a sentence about the state.
+ * Where it has them, `fit(width)` measures anew for a width of `stage` (without one, of the whole
+ * figure), and `stop()` ends what still runs. While there is no width, nothing is drawn.
+ */
+export function mount({ model, el }, { name, title, style = null }, build) {
+  const own = { class: "explorable-live", style, "data-live": name };
+  // JupyterLab would take the arrow keys to go to another cell.
+  const keys = { "data-lm-suppress-shortcuts": "true" };
+  const root = element("div", { ...own, role: "group", "aria-label": title, ...keys });
+  const voice = announcer();
+  const shared = sharedState(model, redraw);
+  const { state, save } = shared;
+  const figure = build({
+    ...{ root, state, initial: { ...state }, save, redraw, say: voice.say },
+    change(next) {
+      shared.change(next);
+      voice.say(figure.summary());
+    },
+  });
+  const stage = figure.stage ?? root;
+  root.append(...[figure.body].flat(), voice.node);
+  el.append(root);
+
+  function redraw() {
+    if (stage.clientWidth === 0) return;
+    root.dataset.now = JSON.stringify(state);
+    figure.draw();
+  }
+
+  function resize() {
+    if (stage.clientWidth === 0) return;
+    figure.fit?.(stage.clientWidth);
+    redraw();
+  }
+
+  const observer = new ResizeObserver(resize);
+  observer.observe(stage);
+  const unwatch = watchTheme(redraw);
+  resize();
+  return () => {
+    figure.stop?.();
+    shared.stop();
+    voice.stop();
+    observer.disconnect();
+    unwatch();
+    root.remove();
   };
 }
 
@@ -163,8 +223,7 @@ function unique(stem) {
 
 /**
  * A table whose rows are radio buttons: a colored line sample, a name, numbers, and below them a bar.
- * `rows` are { value, label, series }; colors and dashes come from CSS by `data-kind` or, where a row
- * has one, `data-series` (1 to 4).
+ * `rows` are { value, label, series }, the last being 1 to 6: colors and dashes come from CSS by it.
  * `update(value, { share, numbers, data })` fills one row; `share` of 1 is a full bar.
  * Where there is a `moreLabel`, the rows are dense, and in a narrow column those with `more` fold away
  * behind a button of that name, but for the chosen one.
@@ -240,8 +299,16 @@ export function choice({ label, options, onSelect }) {
   };
 }
 
+/** A button for each of the `presets` { label: state }. */
+export function examples(presets, onSelect) {
+  const buttons = Object.entries(presets).map(([label, preset]) =>
+    button(label, () => onSelect(preset), { "data-preset": label }),
+  );
+  return element("div", { class: "xp-presets", role: "group", "aria-label": "Examples" }, ...buttons);
+}
+
 /** A polite announcer for screen readers: what is said last wins, at most twice a second. */
-export function announcer() {
+function announcer() {
   const node = element("div", { class: "xp-hidden", "aria-live": "polite", "data-announcer": true });
   let text = "";
   const speak = throttle(() => (node.textContent = text), 500);
@@ -259,21 +326,24 @@ export function announcer() {
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** For the root of a figure: JupyterLab would take the arrow keys to go to another cell. */
-export const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+/** Words for screen readers alone, which controls and handles can refer to by the node's id. */
+export const helpText = (...words) =>
+  element("p", { class: "xp-hidden", id: unique("help") }, ...words);
 
 /**
  * A focusable handle with two degrees of freedom. Arrow keys call `onStep(dx, dy)` with steps of
  * `step`, or `bigStep` with Shift. It is a slider to assistive technology, because only for sliders
- * do screen readers hand the arrow keys over; `describe` says both coordinates.
+ * do screen readers hand the arrow keys over; `describe` says both coordinates, and `help`, a node,
+ * what the keys do.
  */
-export function handle({ label, name, min, max, step, bigStep, onStep }) {
+export function handle({ label, name, help, min, max, step, bigStep, onStep }) {
   const node = element("div", {
     class: "xp-handle",
     role: "slider",
     tabindex: 0,
     "aria-label": label,
     "aria-roledescription": "two-way handle",
+    "aria-describedby": help.id,
     "aria-valuemin": min,
     "aria-valuemax": max,
     "data-handle": name,
@@ -439,12 +509,7 @@ export function pointStage({ reach, points, onMove, onFocus = () => {}, onDrop =
   const canvas = element("canvas", { class: "xp-canvas", "aria-hidden": "true" });
   const layer = shape("g");
   const drawing = shape("svg", { class: "xp-drawing", "aria-hidden": "true" });
-  const id = unique("help");
-  const help = element(
-    "p",
-    { class: "xp-hidden", id },
-    "Arrow keys move the point by 0.05, with Shift by 0.25.",
-  );
+  const help = helpText("Arrow keys move the point by 0.05, with Shift by 0.25.");
   const style = `aspect-ratio: ${reach.join(" / ")}`;
   const node = element("div", { class: "xp-stage xp-points", style }, canvas, drawing);
   if (Object.keys(points).length) node.append(help);
@@ -460,10 +525,9 @@ export function pointStage({ reach, points, onMove, onFocus = () => {}, onDrop =
     const letter = shape("text", { class: "xp-token-text" }, text);
     const group = shape("g", { "data-point": name, "data-series": series }, disk, letter);
     const grip = handle({
-      ...{ label, name, min: -reach[0], max: reach[0], step: 0.05, bigStep: 0.25 },
+      ...{ label, name, help, min: -reach[0], max: reach[0], step: 0.05, bigStep: 0.25 },
       onStep: (dx, dy) => move(name, places[name][0] + dx, places[name][1] - dy),
     });
-    set(grip.node, { "aria-describedby": id });
     grip.node.addEventListener("focus", () => {
       held = name;
       layer.append(group);
@@ -658,7 +722,7 @@ export function gridPoints([a, b], columns, rows) {
 // ---------------------------------------------------------------------------------- surroundings
 
 /** Call `action` when the site's, JupyterLab's, VS Code's or the system's theme changes. */
-export function watchTheme(action) {
+function watchTheme(action) {
   const observer = new MutationObserver(action);
   const attributeFilter = ["class", "data-theme", "theme", "data-jp-theme-light"];
   for (const node of [document.documentElement, document.body]) {

@@ -5,20 +5,20 @@
 // which a test checks.
 
 import {
-  OWN_KEYS,
-  announcer,
   barTable,
   button,
   clamp,
   draggable,
   element,
+  examples,
   format,
   handle,
+  helpText,
+  mount,
   normals,
   plane,
   set,
   shape,
-  sharedState,
   slider,
 } from "./kit.js";
 
@@ -270,11 +270,7 @@ function heatMap() {
   };
 }
 
-function render({ model, el }) {
-  const names = ["rule", "dim", "order", "places", "seed", "decay", "beta", "scale"];
-  const shared = sharedState(model, names, () => draw());
-  const { state, save } = shared;
-  const initial = { ...state };
+function build({ root, state, initial, change, redraw, save, say }) {
   let chosen = state.order[0]; // the letter that is asked for in words
   let scale = 100; // pixels for the length of a key
   let columnWidth = 0; // of the column in which disk and chart stand
@@ -287,9 +283,7 @@ function render({ model, el }) {
   const tokens = shape("g");
   drawing.append(axes, rim, tokens);
   const stage = element("div", { class: "xp-stage xp-disk" }, drawing);
-  const help = element(
-    "p",
-    { class: "xp-hidden", id: `xp-help-${Math.random().toString(36).slice(2)}` },
+  const help = helpText(
     "Arrow keys move the key by 0.05, with Shift by 0.25; on the rim it slides along.",
   );
   const token = {};
@@ -300,13 +294,13 @@ function render({ model, el }) {
     const text = shape("text", { class: "xp-token-text" }, letter);
     token[letter] = { group: shape("g", { "data-letter": letter }, line, disk, text), line, disk, text };
     const key = handle({
-      ...{ label: `Key ${letter}`, name: letter, min: -1, max: 1, step: STEP, bigStep: 5 * STEP },
+      ...{ label: `Key ${letter}`, name: letter, help },
+      ...{ min: -1, max: 1, step: STEP, bigStep: 5 * STEP },
       onStep: (dx, dy) => {
         const [x, y] = now.keys[state.order.indexOf(letter)];
         move(letter, settle(x + dx, y - dy, state.dim));
       },
     });
-    set(key.node, { "aria-describedby": help.id });
     key.node.addEventListener("focus", () => choose(letter));
     handles[letter] = key;
     tokens.append(token[letter].group);
@@ -373,14 +367,7 @@ function render({ model, el }) {
   const next = () => change({ seed: (state.seed % SEEDS) + 1, places: {} });
   const drawButton = button("New random keys", next, { "data-action": "draw" });
   const resetButton = button("Reset", () => change(initial), { "data-action": "reset" });
-  const presets = element(
-    "div",
-    { class: "xp-presets", role: "group", "aria-label": "Examples" },
-    ...Object.entries(PRESETS).map(([label, preset]) =>
-      button(label, () => change({ ...preset, seed: initial.seed }), { "data-preset": label }),
-    ),
-  );
-  const voice = announcer();
+  const presets = examples(PRESETS, (preset) => change({ ...preset, seed: initial.seed }));
   const smallPrint = element(
     "p",
     { class: "xp-small" },
@@ -407,29 +394,11 @@ function render({ model, el }) {
     element("div", { class: "xp-controls xp-run xp-knobs" }, pairs.node, dimension.node),
     smallPrint,
   );
-  const root = element(
-    "div",
-    {
-      class: "explorable-live",
-      "data-live": "matrix_memory",
-      role: "group",
-      "aria-label": "Matrix memory",
-      ...OWN_KEYS,
-    },
-    ...[body, help, voice.node],
-  );
-  el.append(root);
-
-  function change(next) {
-    shared.change(next);
-    voice.say(summary());
-  }
-
   function choose(letter) {
     if (letter === chosen) return;
     chosen = letter;
-    draw();
-    voice.say(asked());
+    redraw();
+    say(asked());
   }
 
   const move = (letter, place) => change({ places: { ...state.places, [letter]: place } });
@@ -603,7 +572,6 @@ function render({ model, el }) {
   function draw() {
     if (!state.order.includes(chosen)) chosen = state.order[0];
     follow();
-    root.dataset.now = JSON.stringify(state);
     root.dataset.keys = JSON.stringify(now.keys);
     set(body, { "data-series": RULES.indexOf(state.rule) + 1 });
     drawDisk();
@@ -663,28 +631,18 @@ function render({ model, el }) {
   }
   draggable(sortable, pickBar);
 
-  function resize() {
-    const width = stage.clientWidth;
-    if (width === 0) return;
+  function fit(width) {
     scale = width / ACROSS;
     columnWidth = stage.offsetWidth;
     const [cx, cy] = [(ACROSS / 2) * scale, (DOWN / 2) * scale];
     set(drawing, { viewBox: `0 0 ${width} ${DOWN * scale}`, width, height: DOWN * scale });
     set(rim, { cx, cy, r: scale });
     set(axes, { d: `M${cx - scale} ${cy}h${2 * scale}M${cx} ${cy - scale}v${2 * scale}` });
-    draw();
   }
 
-  const observer = new ResizeObserver(resize);
-  observer.observe(stage);
-  resize();
-
-  return () => {
-    shared.stop();
-    voice.stop();
-    observer.disconnect();
-    root.remove();
-  };
+  return { body: [body, help], draw, summary, fit, stage };
 }
 
-export default { render };
+const ABOUT = { name: "matrix_memory", title: "Matrix memory" };
+
+export default { render: (page) => mount(page, ABOUT, build) };

@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-import traitlets
-
 from derived.explorables._base import Explorable
+from derived.explorables._state import Choice, Integer, Letters, Number, State, floats
 
 __all__ = ["MatrixMemory"]
 
@@ -13,44 +12,34 @@ RULES = ("hebb", "decay", "delta", "softmax")
 LETTERS = "ABCDEFGHIJKL"
 SMALLEST, LARGEST = 2, 32  # dimension of the keys
 SEEDS = 9999
-# Largest values of the rules' parameters, as in linear_attention.js.
-LIMITS = {"decay": 1.0, "beta": 2.0, "scale": 64.0}
+ALIKE = {"A": (0.9397, 0.342), "F": (0.9945, -0.1045)}  # at 20° and −6°
 
 
-def _place(letter: Any, value: Any) -> tuple[float, float]:
-    """Return `value` as a point of the unit disk, or say what is wrong with it."""
-    if letter not in tuple(LETTERS):
-        raise ValueError(f"places must be those of letters from A to L; got {letter!r}")
-    try:
-        point = tuple(float(coordinate) for coordinate in value)
-    except (TypeError, ValueError):
-        point = ()
-    # What is on the rim is rounded to four digits, so its length is not always 1.
-    if len(point) != 2 or not math.hypot(*point) <= 1.001:
-        raise ValueError(f"places[{letter!r}] must be (x, y) in the unit disk; got {value!r}")
-    return point
+class Places(State):
+    """Points of the unit disk by letters."""
+
+    expected = "a dict from letters to (x, y)"
+
+    def checked(self, value: Any) -> dict[str, tuple[float, ...]]:
+        try:
+            places = dict(value)
+        except (TypeError, ValueError):
+            self.refuse(value)
+        for letter in places:
+            if letter not in tuple(LETTERS):
+                message = f"{self.name} must be those of letters from A to L; got {letter!r}"
+                raise ValueError(message)
+        points = {letter: floats(point) for letter, point in places.items()}
+        for letter, point in points.items():
+            # What is on the rim is rounded to four digits, so its length is not always 1.
+            if len(point) != 2 or math.hypot(*point) > 1.001:
+                name, got = f"{self.name}[{letter!r}]", places[letter]
+                raise ValueError(f"{name} must be (x, y) in the unit disk; got {got!r}")
+        return points
 
 
 class MatrixMemory(Explorable):
-    """Matrix memory: drag keys, change the order of writing, and see what a state still holds.
-
-    Args:
-        rule: how pairs are written: "hebb", "decay", "delta", or "softmax", which keeps them all.
-        dim: the dimension of the keys, 2 to 32.
-        order: the pairs in the order in which they are written, at most 12 letters from A to L.
-        places: the keys that were dragged: the letter's first two coordinates, a point of the unit
-            disk. The other keys are random.
-        seed: of the random keys, an integer from 1 to 9999.
-        decay: γ of the rule "decay", 0 to 1.
-        beta: β of the rule "delta", 0 to 2.
-        scale: what softmax multiplies its logits by, 0 to 64.
-
-    What the reader drags comes back: `figure.order`, `figure.places`, … always hold the present
-    state.
-
-    Raises:
-        ValueError: for any other value, naming the argument and what came.
-    """
+    """Matrix memory: drag keys, change the order of writing, and see what a state still holds."""
 
     name = "matrix_memory"
     script = "linear_attention.js"
@@ -75,38 +64,27 @@ class MatrixMemory(Explorable):
         "max(min(874px, 2000px - 161cqw), 640px + 24.5cqw)",
     )
 
-    rule = traitlets.Any().tag(sync=True, state=True)
-    dim = traitlets.Any().tag(sync=True, state=True)
-    order = traitlets.Any().tag(sync=True, state=True)
-    places = traitlets.Any().tag(sync=True, state=True)
-    seed = traitlets.Any().tag(sync=True, state=True)
-    decay = traitlets.Any().tag(sync=True, state=True)
-    beta = traitlets.Any().tag(sync=True, state=True)
-    scale = traitlets.Any().tag(sync=True, state=True)
-
-    def __init__(
-        self,
-        *,
-        rule: Any = "hebb",
-        dim: Any = 8,
-        order: Any = "ABCDEF",
-        places: Any = None,
-        seed: Any = 237,
-        decay: Any = 0.9,
-        beta: Any = 1.0,
-        scale: Any = 32.0,
-    ) -> None:
-        alike = {"A": (0.9397, 0.342), "F": (0.9945, -0.1045)}
-        super().__init__(
-            rule=rule,
-            dim=dim,
-            order=order,
-            places=alike if places is None else places,
-            seed=seed,
-            decay=decay,
-            beta=beta,
-            scale=scale,
-        )
+    rule = Choice(
+        "hebb",
+        RULES,
+        'how pairs are written: "hebb", "decay", "delta", or "softmax", which keeps them all.',
+    )
+    dim = Integer(8, SMALLEST, LARGEST, "the dimension of the keys, 2 to 32.")
+    order = Letters(
+        "ABCDEF",
+        LETTERS,
+        "the pairs in the order in which they are written, at most 12 letters from A to L.",
+        said="from A to L",
+    )
+    places = Places(
+        ALIKE,
+        "the keys that were dragged: the letter's first two coordinates, a point of the unit disk. "
+        "The other keys are random.",
+    )
+    seed = Integer(237, 1, SEEDS, "of the random keys, an integer from 1 to 9999.")
+    decay = Number(0.9, 0.0, 1.0, 'γ of the rule "decay", 0 to 1.')
+    beta = Number(1.0, 0.0, 2.0, 'β of the rule "delta", 0 to 2.')
+    scale = Number(32.0, 0.0, 64.0, "what softmax multiplies its logits by, 0 to 64.")
 
     @property
     def expected_errors(self) -> list[float]:
@@ -126,46 +104,3 @@ class MatrixMemory(Explorable):
         return recall_error(
             pairs, dim, "hebb", decay=self.decay if self.rule == "decay" else 1.0
         ).tolist()
-
-    @traitlets.validate("rule")
-    def _valid_rule(self, proposal: Any) -> str:
-        if proposal.value not in RULES:
-            raise ValueError(f"rule must be one of {', '.join(RULES)}; got {proposal.value!r}")
-        return proposal.value
-
-    @traitlets.validate("dim", "seed")
-    def _valid_integer(self, proposal: Any) -> int:
-        name, value = proposal.trait.name, proposal.value
-        low, high = (SMALLEST, LARGEST) if name == "dim" else (1, SEEDS)
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"{name} must be an integer from {low} to {high}; got {value!r}")
-        return value
-
-    @traitlets.validate("order")
-    def _valid_order(self, proposal: Any) -> str:
-        order = proposal.value
-        if (
-            not isinstance(order, str)
-            or not order
-            or len(set(order)) != len(order)
-            or not set(order) <= set(LETTERS)
-        ):
-            raise ValueError(f"order must be different letters from A to L; got {order!r}")
-        return order
-
-    @traitlets.validate("places")
-    def _valid_places(self, proposal: Any) -> dict[str, tuple[float, float]]:
-        try:
-            places = dict(proposal.value)
-        except (TypeError, ValueError):
-            message = f"places must be a dict from letters to (x, y); got {proposal.value!r}"
-            raise ValueError(message) from None
-        return {letter: _place(letter, point) for letter, point in places.items()}
-
-    @traitlets.validate("decay", "beta", "scale")
-    def _valid_parameter(self, proposal: Any) -> float:
-        name, value = proposal.trait.name, proposal.value
-        high = LIMITS[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-            raise ValueError(f"{name} must be a number from 0 to {high:g}; got {value!r}")
-        return float(value)

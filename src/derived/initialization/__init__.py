@@ -1,8 +1,8 @@
 """How large to make the weights of a network, and how fast to move them.
 
 Names with a trailing underscore fill a tensor in place and return it, as in `torch.nn.init`; with
-the same generator they give the same weights. Labels in parentheses are those of the equations in
-the chapter.
+the same generator they give the same weights. Labels in parentheses are those of the
+equations in the chapter that a function computes; others it says to see.
 
 Weights of float16 and bfloat16 are drawn in float32 and then rounded: drawn in 8 or 11 bits, the
 tails of a distribution and the orthogonality of a matrix are lost.

@@ -86,7 +86,7 @@ def trunc_normal_(
     r"""Fill a tensor from a normal distribution of mean 0 that is cut at ±a standard deviations.
 
     The normal distribution has the standard deviation $\sigma$ before it is cut at $\pm a\sigma$,
-    and $\sigma\sqrt{\gamma(a)}$ after (initialization-truncnorm). So
+    and $\sigma\sqrt{\gamma(a)}$ after (see initialization-truncnorm). So
     $\sigma=\mathrm{std}/\sqrt{\gamma(a)}$, unless `exact_std` is false: then
     $\sigma=\mathrm{std}$, and the weights get a smaller standard deviation than asked for.
 
@@ -196,7 +196,8 @@ def variance_scaling_(
     r"""Fill a weight with the variance $g^2/\text{fan}$, whatever the distribution.
 
     $\sigma_w^2=g^2/d_\mathrm{in}$ (initialization-gain) holds the forward pass, with the fan-out
-    the backward pass (initialization-backward), with their mean neither (initialization-xavier).
+    the backward pass (see initialization-backward), with their mean neither (see
+    initialization-xavier).
 
     Args:
         w: the weight of a layer, see `fans`.

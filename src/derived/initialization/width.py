@@ -94,7 +94,7 @@ def coord_check(
     """Return how far training moves the outputs of each layer, at several widths.
 
     A parametrization is right if no layer's change grows or vanishes with the width
-    (initialization-mup): look at its slope on logarithmic scales.
+    (see initialization-mup): look at its slope on logarithmic scales.
 
     Args:
         make_model: a function of the width that returns a model, its optimizer, and a function of
@@ -174,8 +174,8 @@ def width_sweep(
     """Return the losses that Adam reaches at several widths and rates, without and with μP.
 
     A ReLU network features → width → width → classes starts from normal weights of He's variance,
-    a readout of gain 1, and biases of 0. With μP (initialization-mup), whose base is the first
-    width, it has the rates of `mup_groups`, and the readout's standard deviation falls as one over
+    a readout of gain 1, and biases of 0. With μP (see initialization-mup), whose base is the
+    first width, it has the rates of `mup_groups`, and the readout's standard deviation falls as one over
     the width. At the first width both are the same. Everything happens on the device of the data.
 
     Shapes: inputs `(rows, features)`, of any real dtype, and classes `(rows,)`, of int64; to

@@ -1,7 +1,7 @@
 """Intersection over union of boxes and the losses that grew out of it.
 
 Boxes are `(x1, y1, x2, y2)` with `x1 <= x2` and `y1 <= y2`, in any unit. Labels in parentheses are
-those of the equations in the chapter.
+those of the equations in the chapter that a function computes; others it says to see.
 
 At the edges, what the mathematics says, with a finite gradient:
 

@@ -57,7 +57,7 @@ def nms(
 
     A box is kept if its similarity with every kept box of higher score is at most `threshold`; of
     equal scores, the earlier box counts as the higher. With `kind="diou"` boxes with distant
-    centers are spared (iou-diou-nms).
+    centers are spared (see iou-diou-nms).
 
     Any finite threshold is allowed: IoUs lie between 0 and 1, GIoUs and DIoUs between -1 and 1, and
     those that punish shapes, too, fall below -1. At 1 every box stays.

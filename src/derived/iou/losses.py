@@ -139,8 +139,8 @@ def eiou(a: Real[Tensor, "*#n 4"], b: Real[Tensor, "*#n 4"]) -> Float[Tensor, "*
     r"""Return the efficient IoU, $J-\rho^2/c^2-(\Delta w)^2/c_w^2-(\Delta h)^2/c_h^2$ (iou-eiou).
 
     $\Delta w,\Delta h$ are the differences of the sizes, $c_w\times c_h$ is the size of the smallest
-    box around both; the values lie in (-9/4, 1] (iou-eiou-range). Shapes and errors as for `iou`.
-    Source: Zhang et al. (2022).
+    box around both; the values lie in (-9/4, 1] (see iou-eiou-range). Shapes and errors as
+    for `iou`. Source: Zhang et al. (2022).
     """
     return _elementwise(_eiou, a, b)
 
@@ -242,10 +242,10 @@ def box_loss(
     Args:
         kind: one of the names above.
         detach_enclosing: let the size of the hull (GIoU's area, the squared sides and diagonal of
-            the others) count as a constant in the gradient (iou-far-detached). In WIoU it always
-            does, by definition.
-        detach_alpha: let CIoU's weight count as a constant in the gradient (iou-ciou-alpha).
-        detach_focus: let Focal-EIoU's weight $J^\gamma$ count as one (iou-focal-slope).
+            the others) count as a constant in the gradient (see iou-far-detached). In WIoU it
+            always does, by definition.
+        detach_alpha: let CIoU's weight count as a constant in the gradient (see iou-ciou-alpha).
+        detach_focus: let Focal-EIoU's weight $J^\gamma$ count as one (see iou-focal-slope).
         alpha: the power of `alpha_iou`, at least 1.
         gamma: the power in `focal_eiou`, at least 0.
         ratio: the scale of `inner_iou`'s boxes, positive.

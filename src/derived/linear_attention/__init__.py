@@ -2,7 +2,7 @@
 
 All sequences are laid out as `(batch, heads, length, dim)`. A state is a matrix
 `(batch, heads, d_k, d_v)`, the sum of outer products of keys and values. Labels in parentheses are
-those of the equations in the chapter, without its name in front.
+those of the equations in the chapter that a function computes; others it says to see.
 
 - `recurrent`, `chunked` and `delta_rule` compute the bare sums: they divide by nothing and scale by
   nothing unless asked. For attention weights that add up to 1, call `linear_attention`.

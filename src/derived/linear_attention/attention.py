@@ -26,13 +26,14 @@ def linear_attention(
     causal: bool = False,
     normalize: bool = True,
 ) -> Float[Tensor, "b h n e"]:
-    r"""Return attention whose weights are inner products of features, in linear time (factored, recurrence).
+    r"""Return attention whose weights are inner products of features, in linear time.
 
     $$o_i=\frac{\sum_j\phi(q_i)^\top\phi(k_j)\,v_j}{\sum_j\phi(q_i)^\top\phi(k_j)}$$
 
-    The sums run over all j, or over j <= i if `causal`. Where all weights of a query are 0, so is
+    The sums run over all j (linear_attention-factored), or over j <= i if `causal`
+    (linear_attention-recurrence). Where all weights of a query are 0, so is
     its output, and the gradient. Kind softmax takes the softmax of q over the dimension and of k
-    over the length (total-probability).
+    over the length (linear_attention-total-probability).
 
     Shapes: `(b, h, n, d)`, `(b, h, m, d)`, `(b, h, m, e)` to `(b, h, n, e)`; n = m if causal.
 

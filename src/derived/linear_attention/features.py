@@ -18,21 +18,20 @@ RandomFeatures = Literal["positive", "trigonometric"]
 def feature_map(x: Float[Tensor, "*n d"], kind: FeatureMap = "elu") -> Float[Tensor, "*n r"]:
     r"""Return features whose inner products stand for the weights of attention.
 
-    ========= =============================================== =======
-    kind      $\phi(x)$                                       number
-    ========= =============================================== =======
-    elu       $\operatorname{elu}(x)+1=e^{\min(x,0)}+[x]_+$   d
-    relu      $[x]_+$                                         d
-    sphere    $(1,\hat x)$, with $\hat x=x/\lVert x\rVert$    1 + d
-    taylor    $(1,x,x\otimes x/\sqrt2)$                       1 + d + d²
-    cosformer $([x]_+\cos\theta_i,[x]_+\sin\theta_i)$         2 d
-    identity  $x$                                             d
-    ========= =============================================== =======
+    | kind        | $\phi(x)$                                     | number     |
+    |-------------|-----------------------------------------------|------------|
+    | `elu`       | $\operatorname{elu}(x)+1=e^{\min(x,0)}+[x]_+$ | d          |
+    | `relu`      | $[x]_+$                                       | d          |
+    | `sphere`    | $(1,\hat x)$, with $\hat x=x/\lVert x\rVert$  | 1 + d      |
+    | `taylor`    | $(1,x,x\otimes x/\sqrt2)$                     | 1 + d + d² |
+    | `cosformer` | $([x]_+\cos\theta_i,[x]_+\sin\theta_i)$       | 2 d        |
+    | `identity`  | $x$                                           | d          |
 
-    The products are $1+\cos$ of the angle for sphere, $1+s+s^2/2$ with $s=q^\top k$ for taylor,
-    and $[q]_+^\top[k]_+\cos\frac{\pi(i-j)}{2m}$ for cosformer, whose angle $\theta_i=\pi i/2m$
-    depends on the position $i=0,1,\dots$ along the length $m$ of x, its second to last dimension
-    (taylor, cosformer). The direction of a zero vector is 0.
+    The products are $1+\cos$ of the angle for `sphere`, $1+s+s^2/2$ with $s=q^\top k$ for `taylor`
+    (linear_attention-taylor), and $[q]_+^\top[k]_+\cos\frac{\pi(i-j)}{2m}$ for `cosformer`
+    (linear_attention-cosformer), whose angle $\theta_i=\pi i/2m$ depends on the position
+    $i=0,1,\dots$ along the length $m$ of x, its second to last dimension. The direction of a zero
+    vector is 0.
 
     Shapes: `(..., d)` to `(..., r)`; cosformer needs `(..., length, d)`.
     Sources: Katharopoulos et al. (2020) for elu, Arora et al. (2024) for taylor, Qin et al. (2022),
@@ -81,7 +80,7 @@ def random_features(
     kind: RandomFeatures = "positive",
 ) -> Float[Tensor, "*n r"]:
     r"""Return random features, whose inner products are $e^{q^\top k}$ in the mean
-    (random-features).
+    (linear_attention-random-features).
 
     For directions $w_1,\dots,w_m$ drawn from $\mathcal N(0,I)$: positive features are
     $m^{-1/2}e^{w^\top x-\lVert x\rVert^2/2}$, trigonometric ones
@@ -111,10 +110,12 @@ def random_features(
 def random_feature_variance(
     q: Float[Tensor, "*#n d"], k: Float[Tensor, "*#n d"], kind: RandomFeatures = "positive"
 ) -> Float[Tensor, "*#n"]:
-    r"""Return the variance of one random direction's estimate of $e^{q^\top k}$ (random-variance).
+    r"""Return the variance of one random direction's estimate of $e^{q^\top k}$.
 
-    Of the mean of m it is the m-th part. For positive features $e^{2q^\top k}(e^{\lVert q+k\rVert^2}-1)$, for trigonometric ones
-    $\frac12e^{\lVert q\rVert^2+\lVert k\rVert^2}(1-e^{-\lVert q-k\rVert^2})^2$.
+    Of the mean of m it is the m-th part. For positive features it is
+    $e^{2q^\top k}(e^{\lVert q+k\rVert^2}-1)$, for trigonometric ones
+    $\frac12e^{\lVert q\rVert^2+\lVert k\rVert^2}(1-e^{-\lVert q-k\rVert^2})^2$
+    (linear_attention-random-variance).
 
     Shapes: `(..., d)` and `(..., d)`, whose leading dimensions broadcast, to `(...)`.
 

@@ -20,7 +20,7 @@ def recall_error(
 
     The error is $\lVert S^\top k_i-v_i\rVert^2$ after all pairs have been written once. Keys are
     independent and uniform on the unit sphere, values have length 1. Exact for any number of pairs
-    (hebb-error, delta-age, least-squares).
+    (linear_attention-hebb-error, linear_attention-delta-age, linear_attention-least-squares).
 
     Shape: `(pairs,)`; its mean is the error of a pair drawn at random.
 

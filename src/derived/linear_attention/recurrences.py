@@ -24,8 +24,9 @@ from derived.linear_attention._checks import (
 def segsum(log_decay: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n n"]:
     r"""Return the logarithms of all products of decays, $\ln D_{ij}=\sum_{l=j+1}^i\ln\gamma_l$.
 
-    D is that of (decay). The logarithm is 0 on the diagonal and -inf above it. Summing over what lies between, rather than
-    subtracting two sums from the start, keeps -inf (a decay of 0) exact and small sums precise.
+    D is the matrix of decays (linear_attention-decay). The logarithm is 0 on the diagonal and -inf
+    above it. Summing over what lies between, rather than subtracting two sums from the start, keeps
+    -inf (a decay of 0) exact and small sums precise.
     Shapes: `(..., n)` to `(..., n, n)`. Source: Dao and Gu (2024), listing 1.
 
     Raises:
@@ -65,9 +66,10 @@ def recurrent(
 
     $$S_t=\gamma_tS_{t-1}+k_tv_t^\top,\qquad o_t=S_t^\top q_t$$
 
-    The labels are (recurrence), (decay) and, with a decay for each channel, (gates). With `beta`
-    it writes what is missing from what it would read, the gated delta rule (delta, rules),
-    $S_t=\gamma_t(I-\beta_tk_tk_t^\top)S_{t-1}+\beta_tk_tv_t^\top$.
+    Without decay it is the plain sum (linear_attention-recurrence), else that with one decay a
+    token (linear_attention-decay) or one a channel (linear_attention-gates). With `beta` it writes
+    what is missing from what it would read, the gated delta rule (linear_attention-delta,
+    linear_attention-rules), $S_t=\gamma_t(I-\beta_tk_tk_t^\top)S_{t-1}+\beta_tk_tv_t^\top$.
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)` to `(b, h, n, e)` and `(b, h, d, e)`.
 
@@ -121,9 +123,9 @@ def chunked(
 
     $$O_c=Q_cS_{c-1}+((Q_cK_c^\top)\odot M)V_c,\qquad S_c=S_{c-1}+K_c^\top V_c$$
 
-    This is (chunked). With decays, M is $D_{ij}=\prod_{l=j+1}^i\gamma_l$ (see `segsum`), and what
-    passes from chunk to chunk decays as well (chunked-decay). The products are in the dtype of the
-    inputs.
+    So it is without decays (linear_attention-chunked). With them, M is
+    $D_{ij}=\prod_{l=j+1}^i\gamma_l$ (see `segsum`), and what passes from chunk to chunk decays as
+    well (linear_attention-chunked-decay). The products are in the dtype of the inputs.
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)` to `(b, h, n, e)`, for any n.
 
@@ -168,8 +170,9 @@ def delta_rule(
     $$\bigl(I+\operatorname{tril}(\operatorname{diag}(\beta)KK^\top,-1)\bigr)U
     =\operatorname{diag}(\beta)(V-KS)$$
 
-    U holds what is written in place of the values; with it, all is as in `chunked` (delta-ut). The
-    result is that of `recurrent` with `beta`.
+    U holds what is written in place of the values; with it, all is as in `chunked`
+    (linear_attention-delta-ut). The result is that of `recurrent` with `beta`
+    (linear_attention-delta).
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)`, `(b, h, n)` to `(b, h, n, e)`.
     Args, errors and the warning as for `recurrent` and `chunked`.

@@ -242,6 +242,7 @@ def test_tables_have_all_digits_at_every_step(name):
     assert schedule.snr(0) == schedule.log_snr(0) == math.inf
 
 
+@pytest.mark.verifies("diffusion-forward", by="sampling")
 def test_noise_comes_to_the_schedules_mean_and_variance():
     """Both moments of the simulated chain, from its first two steps to its end."""
     n, betas = 20_000, numbers_of(0.1, 0.5, 0.3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import close, normals, now, run_parity
+from support import close, normals, now, rows, run_parity
 
 from derived.diffusion import GaussianMixture, Schedule, guide, karras_sigmas, sample
 from derived.explorables import DenoiseAPoint, GuidancePaths
@@ -301,7 +301,7 @@ def held(tab, name):
 
 
 def shown(tab, kind, name):
-    return float(tab.locator(f'tr[data-kind="{kind}"][data-value]').get_attribute(f"data-{name}"))
+    return rows(tab)[kind][name]
 
 
 def denoise_agrees(tab):
@@ -426,17 +426,20 @@ def test_examples_of_denoising(denoise_tab, preset):
     assert now(tab)["sigma"] == 3.0
 
 
+FOCUSED = """() => {
+  const { activeElement: node } = document;
+  const { handle, action, preset } = node.dataset;
+  const label = node.closest(".xp-slider")?.textContent.split(" ")[0];
+  return node === document.body ? null : handle ?? action ?? preset ?? label ?? node.value;
+}"""
+
+
 def focused(tab):
     """What the Tab key reaches, in order."""
     tab.keyboard.press("Tab")
     names = []
-    while not tab.evaluate("document.activeElement === document.body"):
-        names.append(
-            tab.locator(":focus").evaluate(
-                "n => n.dataset.handle ?? n.dataset.action ?? n.dataset.preset"
-                " ?? n.closest('.xp-slider')?.textContent.split(' ')[0] ?? n.value"
-            )
-        )
+    while name := tab.evaluate(FOCUSED):
+        names.append(name)
         tab.keyboard.press("Tab")
     return names
 

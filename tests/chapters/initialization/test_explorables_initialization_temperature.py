@@ -7,7 +7,7 @@ import pytest
 import torch
 from initialization_numbers import temperature as expected_table
 from initialization_numbers import temperature_draws
-from support import close, mulberry32, normals, now, run_parity
+from support import close, mulberry32, normals, now, rows, run_parity
 
 from derived.explorables import AttentionTemperature
 from derived.initialization import rem_entropy, softmax_jacobian_norm
@@ -123,15 +123,16 @@ def test_a_lifted_key_gets_the_weight_asked_for(temperature):
 
 
 def row(tab, value, name):
-    return float(tab.locator(f'tr[data-kind="{value}"][data-mean]').get_attribute(f"data-{name}"))
+    return rows(tab)[str(value)][name]
 
 
 def agrees_with_python(tab):
     """Compare the table with `derived.initialization` in the state shown; return that state."""
     state = now(tab)
     assert AttentionTemperature(**state).state() == state
+    held = rows(tab)
     for exponent, numbers in expected_table(state).items():
-        shown = {name: row(tab, exponent, name) for name in numbers}
+        shown = {name: held[str(exponent)][name] for name in numbers}
         assert shown == pytest.approx(numbers, rel=1e-9, abs=1e-15)
     return state
 
@@ -253,7 +254,7 @@ def test_touch_lifts_the_key_and_scrolls_elsewhere(show):
     before = now(tab)
     frame = tab.locator(".xp-frame").bounding_box()
     swipe(frame["x"] + 100, frame["y"] + 180, 0, -150)
-    tab.wait_for_function("scrollY > 50")
+    tab.wait_for_function("scrollY > 50", polling=50)  # not by frames, which may stop
     assert now(tab) == before
 
 

@@ -104,6 +104,15 @@ def test_a_uniform_variable_between_root_three_sigma_has_variance_sigma_squared(
     assert sympy.simplify(variance.subs(c, sympy.sqrt(3) * sigma) - sigma**2) == 0
 
 
+@pytest.mark.verifies("initialization-uniform", by="sampling")
+def test_uniform_weights_fill_root_three_sigma_on_both_sides():
+    sigma = 1 / math.sqrt(400)
+    w = variance_scaling_(torch.empty(500, 400), distribution="uniform", generator=seeded())
+    mean_is(w**2, sigma**2)
+    for end in (w.max(), -w.min()):
+        assert 0.9999 < end / (math.sqrt(3) * sigma) < 1 + 1e-6
+
+
 @pytest.mark.verifies("initialization-truncnorm", by="symbolic")
 def test_the_variance_of_a_cut_normal_variable_is_one_minus_the_boundary_term():
     x, a = sympy.symbols("x a", positive=True)

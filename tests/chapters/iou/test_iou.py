@@ -611,6 +611,8 @@ def test_each_relative_against_its_definition_with_shapely(kind):
         loss = box_loss(a, b, kind, reduction="none", **RELATIVES.get(kind, {}))
         expected = [by_hand(kind, *pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
         assert loss.tolist() == pytest.approx(expected, abs=1e-12)
+        if kind == "eiou":
+            assert (1 - eiou(a, b)).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @every_relative

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from linear_attention_numbers import LETTERS, RULES, memory, values
-from support import close, now, run_parity
+from support import close, data, now, rows, run_parity
 
 from derived.explorables import MatrixMemory
 from derived.linear_attention import delta_rule, recall_error
@@ -234,23 +234,21 @@ def keys_of(tab):
 
 
 def row(tab, rule):
-    line = tab.locator(f'tr[data-kind="{rule}"][data-value]')
-    return {name: float(line.get_attribute(f"data-{name}")) for name in ("value", "right", "kept")}
+    return rows(tab)[rule]
 
 
 def bars(tab):
-    shown = tab.locator(".xp-error").all()
-    return {
-        bar.get_attribute("data-letter"): float(bar.get_attribute("data-error")) for bar in shown
-    }
+    return {bar["letter"]: float(bar["error"]) for bar in data(tab, ".xp-error")}
 
 
 def agrees_with_python(tab):
     """Compare every number that the page holds with Python's for the state that it shows."""
     state, keys = now(tab), list(keys_of(tab).values())
+    held = rows(tab)
+    assert tuple(held) == RULES
     for rule in RULES:
         _, answers, errors = memory(state, keys, rule)
-        shown = row(tab, rule)
+        shown = held[rule]
         assert shown["value"] == pytest.approx(errors.mean().item(), abs=1e-9)
         best = [LETTERS[i] for i in answers.argmax(1)]
         assert shown["right"] == sum(a == b for a, b in zip(best, state["order"], strict=True))
@@ -385,17 +383,19 @@ def test_the_order_matters_not_to_hebb(memory_tab):
     assert bars(tab) == pytest.approx(before)
 
 
+FOCUSED = """() => {
+  const { activeElement: node } = document;
+  const { handle, action, preset } = node.dataset;
+  return node === document.body ? null : handle ?? action ?? preset ?? node.value;
+}"""
+
+
 def test_the_keyboard_alone_is_enough(memory_tab):
     tab = memory_tab(rule="delta")
     tab.keyboard.press("Tab")
     names = []
-    while not tab.evaluate("document.activeElement === document.body"):
-        focus = tab.locator(":focus")
-        names.append(
-            focus.evaluate(
-                "node => node.dataset.handle ?? node.dataset.action ?? node.dataset.preset ?? node.value"
-            )
-        )
+    while name := tab.evaluate(FOCUSED):
+        names.append(name)
         tab.keyboard.press("Tab")
     assert names[:6] == list("ABCDEF")
     assert {"delta", "earlier", "later", "draw", "reset", "right angle"} <= set(names)

@@ -894,6 +894,7 @@ def test_the_delta_rule_as_one_triangular_system():
     close(S0 + k.mT @ U, state[0, 0])
 
 
+@pytest.mark.verifies("linear_attention-delta", by="exact")
 @pytest.mark.verifies("linear_attention-delta-ut", by="exact")
 @chunk_cases
 def test_the_delta_rule_in_chunks_of_any_size(n, chunk, sizes):

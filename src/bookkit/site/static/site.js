@@ -106,16 +106,50 @@
     requestAnimationFrame(() => measure(target));
   });
 
-  // A test's source stands once on a page. A mark that needs it again has a link to it, and shows
-  // a copy in its place when it is opened.
-  on("details.verified", "toggle", ({ currentTarget }) => {
-    if (!currentTarget.open) return;
-    for (const link of currentTarget.querySelectorAll(".verified-again")) {
-      const source = document.querySelector(link.firstElementChild.hash);
-      const copy = source.cloneNode(true);
-      for (const element of [copy, ...copy.querySelectorAll("[id]")]) element.removeAttribute("id");
-      link.replaceWith(copy);
+  // What a mark opens is loaded when it is opened, by a script, since pages from disk may not fetch.
+  // The script holds a chapter's panels, and each source once: an element stands for it in a panel.
+  const panels = new Map(); // address -> promise of { parts, sources }
+  let brought;
+  window.verifiedPanels = (parts, sources) => (brought = { parts, sources });
+  const load = (address) => {
+    const script = document.createElement("script");
+    const done = new Promise((resolve, reject) => {
+      script.addEventListener("load", () => resolve(brought));
+      script.addEventListener("error", () => reject(new Error(`${address} is missing`)));
+    });
+    script.src = address;
+    document.head.append(script);
+    return done;
+  };
+  const copyButton = document.querySelector(".copybtn");
+  let copies = 0;
+  const fill = (place, html, sources) => {
+    place.innerHTML = html;
+    for (const slot of place.querySelectorAll("[data-source]")) {
+      slot.outerHTML = sources[slot.dataset.source];
     }
+    for (const code of copyButton ? place.querySelectorAll(".highlight > pre") : []) {
+      code.id = `verified-source-${(copies += 1)}`;
+      const button = copyButton.cloneNode(true);
+      button.dataset.clipboardTarget = `#${code.id}`;
+      code.after(button);
+    }
+  };
+  on("details.verified", "toggle", async ({ currentTarget: mark }) => {
+    const { panels: address, label } = mark.dataset;
+    if (!mark.open || !label) return;
+    delete mark.dataset.label; // once is enough
+    const place = mark.querySelector(".verified-tests");
+    place.setAttribute("aria-busy", "true");
+    if (!panels.has(address)) panels.set(address, load(address));
+    try {
+      const { parts, sources } = await panels.get(address);
+      fill(place, parts[label], sources);
+    } catch {
+      panels.delete(address); // the link to the list stays; opened again, the mark tries again
+      mark.dataset.label = label;
+    }
+    place.removeAttribute("aria-busy");
   });
 
   // Mark the section being read.
