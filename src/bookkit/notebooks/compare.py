@@ -33,7 +33,6 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from bookkit.notebooks.run import ENVIRONMENT
 from bookkit.verified import record
-from derived import recordings
 
 __all__ = ["RECORD", "compare_outputs", "differences", "numbers", "tolerance_problems"]
 
@@ -303,6 +302,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.nbval:
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
+        # Here, as what a plugin imports is loaded before the tests' conftest has shapes checked.
+        from derived import recordings
+
         os.environ.update(ENVIRONMENT | {recordings.CHECK: "1"})
         if config.option.twice:
             IPyNbFile.collect = collect_twice
