@@ -222,7 +222,7 @@ def fits_and_can_be_hit(tab, width, least):
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     targets = tab.evaluate(TARGETS)
     assert [target for target in targets if target[0] < least - 0.01] == []
-    assert len(targets) > 4
+    assert len(targets) >= 2, "what moves the figure, and what takes that back"
 
 
 @pytest.mark.parametrize("width", [320, 360, 375, 700])
