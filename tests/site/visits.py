@@ -320,7 +320,8 @@ class Opened:
                     "document.querySelectorAll('details').forEach((d) => (d.open = true))"
                 )
                 # What a mark opens is loaded then.
-                wait_until(lambda: self.page.locator("[aria-busy=true]").count() == 0)
+                waiting = self.page.locator("details.verified[data-label], [aria-busy=true]")
+                wait_until(lambda: waiting.count() == 0)
             case "judged":
                 wait_for_frames(self.page)
                 self.page.evaluate(THIN_OUT)

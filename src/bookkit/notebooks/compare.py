@@ -300,6 +300,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Hook into nbval, and let its kernels run under the settings of the stored outputs."""
     if config.option.nbval:
+        # Imported here: with unit tests, nothing of `derived` may come before their import hook.
+        from derived import recordings
+
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
         # Here, as what a plugin imports is loaded before the tests' conftest has shapes checked.
