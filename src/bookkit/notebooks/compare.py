@@ -305,9 +305,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
-        # Here, as what a plugin imports is loaded before the tests' conftest has shapes checked.
-        from derived import recordings
-
         os.environ.update(ENVIRONMENT | {recordings.CHECK: "1"})
         if config.option.twice:
             IPyNbFile.collect = collect_twice
