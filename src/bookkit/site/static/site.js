@@ -98,6 +98,8 @@
   measure();
   window.addEventListener("load", () => measure());
   window.addEventListener("resize", () => measure());
+  // A formula is as wide as its glyphs, and some fonts come only when they are needed.
+  document.fonts.addEventListener("loadingdone", () => measure());
   on("details", "toggle", () => measure());
   // What was laid out once stays so: it need not be done again, and a picture of the page is whole.
   document.addEventListener("contentvisibilityautostatechange", ({ skipped, target }) => {
