@@ -488,11 +488,14 @@ def test_the_end_of_a_run_is_announced(show):
     assert "EIoU loss: 0.78" in said.text_content() and "MPDIoU" not in said.text_content()
 
 
+STEPS = "JSON.parse(document.querySelector('.explorable-live').dataset.now).step > 0"
+
+
 def test_a_run_is_animated_unless_motion_is_unwanted(show):
     tab = show()
     tab.emulate_media(reduced_motion="no-preference")
     tab.click('[data-action="run"]')
-    tab.wait_for_timeout(400)
+    tab.wait_for_function(STEPS, polling=50)
     assert tab.locator('[data-action="run"]').text_content() == "Stop"
     tab.click('[data-action="run"]')
     assert 0 < now(tab)["step"] < 200
