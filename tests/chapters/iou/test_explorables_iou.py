@@ -510,7 +510,8 @@ SHOWN = """() => [...document.querySelectorAll("tr[data-kind][data-value]")]
 
 @pytest.mark.parametrize("touch", [False, True])
 def test_relatives_fold_in_a_narrow_column_only_and_the_chosen_one_shows(show, touch):
-    tab = show(width=360, touch=touch, kind="wiou")
+    tab = show(width=360 if touch else 900, touch=touch, kind="wiou")
+    tab.set_viewport_size({"width": 360, "height": 800})
     folded, unfolded = [*KINDS[:5], "wiou"], list(KINDS)
     assert tab.evaluate(SHOWN) == folded
     fold = tab.get_by_role("button", name="6 relatives")
