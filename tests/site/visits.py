@@ -319,9 +319,9 @@ class Opened:
                 self.page.evaluate(
                     "document.querySelectorAll('details').forEach((d) => (d.open = true))"
                 )
-                # A mark loads what it opens.
-                empty = self.page.locator("details.verified[data-label]")
-                wait_until(lambda: empty.count() == 0)
+                # What a mark opens is loaded then.
+                waiting = self.page.locator("details.verified[data-label], [aria-busy=true]")
+                wait_until(lambda: waiting.count() == 0)
             case "judged":
                 wait_for_frames(self.page)
                 self.page.evaluate(THIN_OUT)

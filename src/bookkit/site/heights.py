@@ -45,6 +45,8 @@ def _height(node: nodes.Node) -> float:
     if isinstance(node, nodes.Element):
         if "dropdown" in node.get("classes", []) or node.get("hide_mode") == "all":
             return _FOLDED
+        if node.get("tag") == "details":
+            return _LINE
         if node.get("hide_mode") == "input":
             return _FOLDED + sum(map(_height, node.children[1:]))
     match node:

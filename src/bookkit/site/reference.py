@@ -238,7 +238,8 @@ def _facts(
         and calls(test, helper, book.paths.root)
     ]
     if tests:
-        items += [element("dt", "Tests"), element("dd", *_tests(app, page, name, tests))]
+        items.append(element("dt", "Tests", cls="d-print-none"))
+        items.append(element("dd", *_tests(app, page, name, tests), cls="d-print-none"))
     yield element("dl", *items, cls="helper-facts")
 
 
