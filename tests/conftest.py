@@ -124,6 +124,7 @@ def windows(browser, tmp_path_factory):
 
     def give_back(tab):
         tab.goto("about:blank")
+        tab.mouse.up()  # a test that failed may have held it
         tab.mouse.move(0, 0)
         tab.emulate_media(media="null", reduced_motion="reduce")
         tab.set_viewport_size({"width": tab.kind[0], "height": 800})

@@ -289,9 +289,9 @@ def test_it_looks_the_same_whichever_styles_come_last(desk, figure):
 
 def test_print_shows_the_picture(desk):
     desk.emulate_media(media="print")
-    assert desk.locator(".derived-explorable img").is_visible()
-    assert not desk.locator(".explorable-live").is_visible()
+    seen = {name: desk.locator(name).is_visible() for name in ("figure img", ".explorable-live")}
     desk.emulate_media(media="null")
+    assert seen == {"figure img": True, ".explorable-live": False}
 
 
 # The states at both ends of each slider.
