@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -37,6 +38,7 @@ __all__ = [
     "run_parity",
     "seconds",
     "slopes_agree",
+    "unchecked",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -156,6 +158,25 @@ def judgment(name: Any, answer: Any) -> str:
         check(name, answer)
     assert not err.getvalue()
     return " ".join(out.getvalue().split())
+
+
+@contextlib.contextmanager
+def unchecked():
+    """Leave out the checks of shapes and values, which the functions' own tests make.
+
+    For thousands of calls of small functions, as a solver makes them: of these the checks take four
+    fifths of the time.
+    """
+    # Imported here: what was imported before the hook would not have its shapes checked.
+    from derived import validation
+
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with validation(False):
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def data(tab, selector):

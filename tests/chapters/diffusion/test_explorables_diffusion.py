@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import close, normals, now, rows, run_parity
+from support import close, normals, now, rows, run_parity, unchecked
 
-from derived import validation
 from derived.diffusion import GaussianMixture, Schedule, guide, karras_sigmas, sample
 from derived.explorables import DenoiseAPoint, GuidancePaths
 
@@ -153,16 +152,17 @@ def test_every_state_of_every_path_is_pythons(numbers, solver):
         p, q = GuidancePaths(**state).mixtures
         for count, path in zip(COUNTS, ours[SOLVERS.index(solver)], strict=True):
             visited = []
-            sample(
-                q.denoiser(EDM),
-                start,
-                karras_sigmas(count),
-                EDM,
-                solver,
-                guidance=state["guidance"],
-                unconditional=p.denoiser(EDM),
-                observe=visited.append,
-            )
+            with unchecked():
+                sample(
+                    q.denoiser(EDM),
+                    start,
+                    karras_sigmas(count),
+                    EDM,
+                    solver,
+                    guidance=state["guidance"],
+                    unconditional=p.denoiser(EDM),
+                    observe=visited.append,
+                )
             assert len(path) == count + 1
             close(path, torch.stack(visited).flatten(1))
 
@@ -326,8 +326,7 @@ def ends(told, count, steps, solver):
     p, q = GuidancePaths(**state).mixtures
     start = plane(80 * normals(state["seed"], 800))[:count]
     how = {"guidance": state["guidance"], "unconditional": p.denoiser(EDM)}
-    # Values are checked in the tests of `sample`; here the checks would take most of the time.
-    with validation(False):
+    with unchecked():
         return sample(q.denoiser(EDM), start, karras_sigmas(steps), EDM, solver, **how)
 
 
