@@ -564,7 +564,8 @@ def test_a_fresh_clone_shows_when_each_equation_passed(recorded, capfd):
     assert warnings == [] and "make record" not in capfd.readouterr().err
     assert html.count('data-status="passed"') == 3
     assert "verified by exact identity · passed on 2026-01-02</summary>" in html
-    assert ">passed (2 cases) on 2026-01-02</span>" in opened(recorded, "box")[0]["box-symmetry"]
+    panels, _ = opened(recorded, "box")
+    assert ">passed (2 cases) on 2026-01-02</span>" in panels["box-symmetry"]
     assert "3 labeled equations: 3 verified." in page(recorded, "list")
     assert "passed on 2026-01-02" in page(recorded, "verified/box")
 
@@ -609,8 +610,9 @@ def test_changed_latex_makes_the_record_of_that_equation_old(recorded, capfd):
     html = page(recorded, "chapters/box")
     assert html.count('data-status="passed"') == 2 and html.count('data-status="changed"') == 1
     assert "tested by symbolic algebra · changed since 2026-01-02</summary>" in html
-    changed = ">changed since 2026-01-02 (the equation)</span>"
-    assert changed in opened(recorded, "box")[0]["box-symmetry"]
+    panels, _ = opened(recorded, "box")
+    assert ">changed since 2026-01-02 (the equation)</span>" in panels["box-symmetry"]
+    assert "changed since" not in panels["box-area"]
     assert "1 with tests that passed before a change" in page(recorded, "list")
     assert "1 mark has an old record, or none: `make test`, then" in capfd.readouterr().err
 
@@ -621,8 +623,8 @@ def test_a_changed_dependency_rewrites_the_pages(recorded):
     build(recorded)
     html = page(recorded, "chapters/box")
     assert html.count('data-status="changed"') == 3
-    changed = "changed since 2026-01-02 (src/derived/box.py)</span>"
-    assert changed in opened(recorded, "box")[0]["box-symmetry"]
+    panels, _ = opened(recorded, "box")
+    assert all("since 2026-01-02 (src/derived/box.py)</span>" in each for each in panels.values())
 
 
 def test_a_run_here_is_preferred_to_the_record(recorded):
@@ -723,6 +725,30 @@ def test_all_of_a_file_counts_where_names_do_not_say_what_is_used(tmp_path, text
         file.write("\n\ndef h(): ...\n")
     after = dependencies(tmp_path / "tests" / "test_x.py", tmp_path)
     assert {name for name, _ in before.items() ^ after.items()} == {"tests/helper.py"}
+
+
+@pytest.mark.parametrize(
+    ("function", "entered"),
+    [
+        ("def run(check):\n    return check()", False),
+        ("def run(x):\n    return check(x)", True),
+        ("def run(x=check):\n    return x", True),
+        ("run = lambda check: check()", False),
+        ("@pytest.fixture\ndef run(check):\n    return check", True),
+    ],
+)
+def test_an_argument_hides_what_has_its_name_unless_it_asks_for_a_fixture(
+    tmp_path, function, entered
+):
+    for name, text in {
+        "tests/test_x.py": "from support import run\n\nx = run\n",
+        "tests/support.py": f"import pytest\nfrom checks import check\n\n\n{function}\n",
+        "tests/checks.py": "def check(): ...\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    reached = dependencies(tmp_path / "tests/test_x.py", tmp_path)
+    assert ("tests/checks.py" in reached) == entered
 
 
 def test_a_package_counts_by_the_rooms_that_are_entered(tmp_path):

@@ -27,6 +27,7 @@ _NOTEBOOK = ".ipynb"
 
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _IMPORT = ast.Import | ast.ImportFrom
+_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def dependencies(path: Path, root: Path) -> dict[str, str]:
@@ -152,8 +153,9 @@ class _Module:
                 return
             case ast.Name(id=name):
                 yield ("name", name)
-            case ast.arg(arg=name):
-                yield ("fixture", name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                yield from self._function_uses(node)
+                return
             case ast.Constant(value=str(text)):
                 if text.isidentifier():
                     yield ("fixture", text)
@@ -165,6 +167,21 @@ class _Module:
                     yield ("full name", *(self.package or ("derived",)))
         for child in ast.iter_child_nodes(node):
             yield from self._uses(child)
+
+    def _function_uses(self, node: _FUNCTION) -> Iterator[tuple[str, ...]]:
+        """Yield what a function uses; in its body, its arguments hide what has the same name."""
+        arguments = {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)}
+        decorators = getattr(node, "decorator_list", [])
+        # The arguments of tests and fixtures, which lie in no package, name fixtures.
+        if not self.package and (decorators or getattr(node, "name", "").startswith("test")):
+            yield from ((kind, name) for name in arguments for kind in ("name", "fixture"))
+        outside = [node.args, *decorators, *filter(None, [getattr(node, "returns", None)])]
+        for part in outside:
+            yield from self._uses(part)
+        for part in node.body if isinstance(node.body, list) else [node.body]:
+            for kind, *parts in self._uses(part):
+                if kind != "name" or parts[0] not in arguments:
+                    yield (kind, *parts)
 
 
 @lru_cache(maxsize=256)
