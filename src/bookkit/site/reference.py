@@ -198,8 +198,10 @@ def _linked(text: str, labels: set[str]) -> Iterator[nodes.Node]:
         cited = re.split(r",\s+", match["labels"])
         if not labels.issuperset(cited):
             continue  # no citation, or one that has been reported
-        yield nodes.Text(text[end : match.start()] + ("see " if match["see"] else ""))
+        yield nodes.Text(text[end : match.start()] + ("(see " if match["see"] else ""))
         yield from _numbers(cited)
+        if match["see"]:
+            yield nodes.Text(")")
         end = match.end()
     yield nodes.Text(text[end:])
 
