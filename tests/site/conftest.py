@@ -199,19 +199,29 @@ def open_page(browser):
 def axe():
     """A function that returns what axe-core finds wrong with a page, most readable first."""
 
-    def findings(page, rules: list[str] | None = None) -> list[str]:
+    def findings(page, rules: list[str] | None = None, without: str = "") -> list[str]:
+        """Look at the page with these rules or with all; `without` says whose colors are known."""
         # The policy, which is tried elsewhere, forbids axe's script, but not to a debugger.
         session = page.context.new_cdp_session(page)
         session.send("Runtime.evaluate", {"expression": f"{AXE};0"})
         result = evaluate_within(
             page,
-            """(rules) => axe.run(document, {
-              runOnly: rules ?? ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
-              // The corner of a data frame.
-              ...(rules ? {} : { rules: { "empty-table-header": { enabled: false } } }),
-              resultTypes: ["violations"],
-            })""",
-            rules,
+            """async ([rules, without]) => {
+              const colors = ["color-contrast"];
+              const all = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
+              const rest = {
+                "empty-table-header": { enabled: false },  // the corner of a data frame
+                ...(without && { "color-contrast": { enabled: false } }),
+              };
+              const asked = { runOnly: rules ?? all, ...(!rules && { rules: rest }) };
+              const resultTypes = ["violations"];
+              const answers = [await axe.run(document, { ...asked, resultTypes })];
+              if (without) {
+                answers.push(await axe.run({ exclude: [without] }, { runOnly: colors, resultTypes }));
+              }
+              return { violations: answers.flatMap(({ violations }) => violations) };
+            }""",
+            [rules, without],
         )
         return [
             f"{rule['id']} ({rule['impact']}): {rule['help']}: "
