@@ -21,8 +21,18 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-__all__ = ["broadcastable", "checks_values", "count", "finite_floats", "finite_number", "floats"]
-__all__ += ["integer", "is_number", "network", "not_negative", "number", "one_of", "optional"]
+__all__ = ["broadcastable", "checks_values", "comparable", "count", "finite_floats"]
+__all__ += [
+    "finite_number",
+    "floats",
+    "integer",
+    "is_number",
+    "network",
+    "not_negative",
+    "number",
+    "one_of",
+    "optional",
+]
 __all__ += ["positive", "positive_or_infinite", "real_tensor", "same_length", "same_shape", "seed"]
 __all__ += ["share", "validated", "validation"]
 
@@ -103,6 +113,12 @@ def real_tensor(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a torch.Tensor, got {_kind(value)}")  # noqa: TRY004
     if value.dtype == torch.bool or value.is_complex():
         raise ValueError(f"{name}: expected real numbers (float or integer), got {value.dtype}")
+
+
+def comparable(value: Tensor) -> Tensor:
+    """Return a tensor as PyTorch can compare it: for its wider unsigned integers, in float64."""
+    unsigned = value.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return value.double() if unsigned else value
 
 
 def floats(name: str, value: Any) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from derived._validation import (
     checks_values,
+    comparable,
     count,
     finite_number,
     one_of,
@@ -36,7 +37,7 @@ def _scores(name: str, value: object) -> None:
     real_tensor(name, value)
     if value.ndim != 1:
         raise ValueError(f"{name}: expected shape (number,), got {tuple(value.shape)}")
-    if checks_values() and value.isnan().any():
+    if checks_values() and comparable(value).isnan().any():
         raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
 
 
@@ -68,7 +69,7 @@ def nms(
         ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
             reversed boxes, a threshold that isn't a finite number.
     """
-    order = scores.argsort(descending=True, stable=True)
+    order = comparable(scores).argsort(descending=True, stable=True)
     kept = order[:0]
     for block in order.split(_NMS_BLOCK):
         suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
@@ -106,7 +107,7 @@ def average_precision(
     Raises:
         ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects.
     """
-    hits = hits[scores.argsort(descending=True, stable=True)]
+    hits = hits[comparable(scores).argsort(descending=True, stable=True)]
     return _precision_at_recalls(hits, ~hits, objects).mean()
 
 

@@ -48,16 +48,19 @@ def area(boxes: Real[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
 
 
 @validated(boxes=_sized_boxes)
-def from_cxcywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+def from_cxcywh(boxes: Real[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     """Return boxes given as (center x, center y, width, height) as (x1, y1, x2, y2).
 
-    Shapes: `(..., 4)` to `(..., 4)`.
+    Shapes: `(..., 4)` to `(..., 4)`. Integers are answered in float32, half types as well, as a
+    corner needs more digits than its center and its size.
 
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, a negative width or height.
     """
-    center, half = boxes[..., :2], boxes[..., 2:] / 2
-    return torch.cat([center - half, center + half], dim=-1)
+    work, result = _dtypes(boxes)
+    center, size = boxes.to(work).split(2, dim=-1)
+    half = size / 2
+    return torch.cat([center - half, center + half], dim=-1).to(result)
 
 
 @_two_boxes

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from derived._validation import broadcastable, checks_values, real_tensor, validated
+from derived._validation import broadcastable, checks_values, comparable, real_tensor, validated
 from derived.iou._pairs import Coordinates, _dtypes, _ratio, _tiny
 
 
@@ -14,6 +14,7 @@ def _rotated_boxes(name: str, value: object) -> None:
     if value.shape[-1:] != (5,):
         raise ValueError(f"{name}: expected shape (..., 5), got {tuple(value.shape)}")
     if checks_values():
+        value = comparable(value)
         sizes = (value[..., 2:4] >= 0).all(-1)
         _refuse(name, value, ~(value.isfinite().all(-1) & sizes), "at least 0")
 
@@ -22,6 +23,7 @@ def _solid_rotated_boxes(name: str, value: object) -> None:
     """Refuse rotated boxes without area, too: their Gaussian has no density."""
     _rotated_boxes(name, value)
     if checks_values():
+        value = comparable(value)
         _refuse(name, value, ~(value[..., 2:4] > 0).all(-1), "more than 0")
 
 
@@ -80,7 +82,9 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
         x, y = y, -x  # a quarter turn: the next side of A is now at the right
     intersection = _shoelace(x, y).relu()  # of gradient 0 for boxes that only touch
     union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
-    equal = (a == b).all(-1) & (union < _tiny(union))  # 1 for equal boxes without area
+    equal = (comparable(a) == comparable(b)).all(-1) & (
+        union < _tiny(union)
+    )  # 1 for equal boxes without area
     return (_ratio(intersection, union) + equal).to(result)
 
 

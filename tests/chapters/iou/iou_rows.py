@@ -240,7 +240,11 @@ HELPERS = {
     "iou.from_cxcywh": Helper(
         iou.from_cxcywh,
         st.fixed_dictionaries({"boxes": centered_boxes()}),
-        lambda given, result: is_like(result, given["boxes"].shape, given["boxes"].dtype),
+        lambda given, result: is_like(
+            result,
+            given["boxes"].shape,
+            torch.promote_types(given["boxes"].dtype, torch.float32),
+        ),
         {key: value for key, value in bad_boxes("boxes").items() if key != "reversed boxes"}
         | {
             "a negative width or height": [
