@@ -240,6 +240,44 @@ def test_the_average_follows_its_formula():
     assert not average.training and not average.module.weight.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_average_of_a_half_type_moves_by_less_than_its_numbers_are_apart(dtype):
+    model, exact = nn.Linear(3, 1).to(dtype), nn.Linear(3, 1)
+    exact.load_state_dict(model.state_dict())
+    average, right = moving_average(model), moving_average(exact)
+    for step in range(500):
+        with torch.no_grad():
+            for parameter, wide in zip(model.parameters(), exact.parameters(), strict=True):
+                parameter.fill_(1 + step / 512)
+                wide.copy_(parameter)
+        average.update_parameters(model)
+        right.update_parameters(exact)
+        if step == 250:  # what is between the numbers survives a file
+            state = average.state_dict()
+            average = moving_average(model)
+            average.load_state_dict(state)
+    assert average.module.weight.dtype == dtype
+    assert average(torch.ones(1, 3, dtype=dtype)).dtype == dtype
+    nearest = right.module.weight.to(dtype)
+    assert torch.equal(average.module.weight, nearest)
+
+
+def test_parameters_that_are_no_floats_are_copied_to_the_average():
+    model = nn.Linear(1, 1)
+    model.steps = nn.Parameter(torch.tensor([3]), requires_grad=False)
+    model.mask = nn.Parameter(torch.tensor([True]), requires_grad=False)
+    model.turn = nn.Parameter(torch.tensor([1 + 2j]))
+    average = moving_average(model, decay=0.9)
+    average.update_parameters(model)
+    model.steps.data, model.mask.data = torch.tensor([5]), torch.tensor([False])
+    with torch.no_grad():
+        model.turn.fill_(3)
+    average.update_parameters(model)
+    assert average.module.steps.item() == 5 and not average.module.mask.item()
+    share = 1 - 2 / 11
+    assert average.module.turn.item() == pytest.approx(1 + 2j + share * (2 - 2j))
+
+
 def test_the_average_changes_nothing_else():
     with_average, without = make_model(), make_model()
     for model, options in ((with_average, {"ema": moving_average(with_average)}), (without, {})):

@@ -114,7 +114,8 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
         a_1 = θ_1,    a_{k+1} = d_k a_k + (1 - d_k) θ_{k+1},    d_k = min(decay, (1 + k) / (10 + k)).
 
     The smaller d_k of the first steps let the average forget the start. Call the result like the
-    model; its weights alone are `average.module.state_dict()`.
+    model; its weights alone are `average.module.state_dict()`. What a half type rounds away of an
+    update is kept for the next ones. Parameters that are no floats are copied.
 
     Raises:
         ValueError: for what is no module, or a decay outside [0, 1).
@@ -123,12 +124,47 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
     `ExponentialMovingAverage` with `num_updates`.
     """
 
-    @torch.no_grad()
-    def update(average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-        done = updates.item()
-        torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + done) / (10 + done)))
+    return _MovingAverage(model, decay).eval().requires_grad_(False)
 
-    return AveragedModel(model, multi_avg_fn=update).eval().requires_grad_(False)
+
+class _MovingAverage(AveragedModel):
+    """The average that `moving_average` describes, of weights of any dtype."""
+
+    def __init__(self, model: nn.Module, decay: Real) -> None:
+        super().__init__(model, multi_avg_fn=self._update)
+        self.decay = decay
+        # Of a half type, whose numbers next to each other an update of a thousandth lies between.
+        for index, weight in self._halves(self.module):
+            self.register_buffer(f"rest_{index}", torch.zeros_like(weight, dtype=torch.float32))
+
+    @staticmethod
+    def _halves(model: nn.Module) -> Iterator[tuple[int, Tensor]]:
+        for index, weight in enumerate(model.parameters()):
+            if weight.dtype in (torch.float16, torch.bfloat16):
+                yield index, weight.detach()
+
+    def _share(self, updates: Tensor) -> float:
+        """Return the share of the new weights, 1 - d_k."""
+        done = updates.item()
+        return 1 - min(self.decay, (1 + done) / (10 + done))
+
+    def _update(self, average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        if not (average[0].is_floating_point() or average[0].is_complex()):
+            torch._foreach_copy_(average, weights)
+        elif average[0].dtype not in (torch.float16, torch.bfloat16):
+            torch._foreach_lerp_(average, weights, self._share(updates))
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        if self.n_averaged > 0:
+            share = self._share(self.n_averaged)
+            pairs = zip(self._halves(self.module), self._halves(model), strict=True)
+            for (index, average), (_, weight) in pairs:
+                rest = self.get_buffer(f"rest_{index}")
+                exact = (average.float() + rest).lerp(weight.to(rest), share)
+                average.copy_(exact)
+                rest.copy_(exact - average.float())
+        super().update_parameters(model)
 
 
 def _trainable(name: str, value: Any) -> None:
