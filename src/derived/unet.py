@@ -115,7 +115,7 @@ class UNet(nn.Module):
         Raises:
             ValueError: for shapes that do not fit, or a label outside 0..classes.
         """
-        about = functional.silu(self.time(_waves(t)) + self.label(labels))
+        about = functional.silu(self.time(_waves(t).to(x.dtype)) + self.label(labels))
         fine = self.down(self.enter(x), about)
         coarse = self.shrink(fine)
         for block in self.bottom:
@@ -207,7 +207,8 @@ def velocity_loss(model: nn.Module, x0: Tensor, labels: Tensor) -> Tensor:
     known = torch.rand(len(x0), device=x0.device) >= _UNLABELED
     labels = torch.where(known, labels, _CLASSES)
     weight = t[:, None, None, None]
-    answer = model((1 - weight) * x0 + weight * eps, t, labels)
+    state = ((1 - weight) * x0 + weight * eps).to(x0.dtype)  # of half images, too
+    answer = model(state, t, labels)
     return (answer - (eps - x0)).square().mean()
 
 
