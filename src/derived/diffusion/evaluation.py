@@ -174,10 +174,11 @@ def _covariance(name: str, value: Any) -> None:
     floats(name, value)
     if value.ndim != 2 or value.shape[0] != value.shape[1] or not value.isfinite().all():
         raise ValueError(f"{name}: expected a finite square matrix, got {tuple(value.shape)}")
-    rounding = 100 * torch.finfo(value.dtype).eps * value.abs().sum()
-    if (value - value.T).abs().max() > rounding:
+    exact = value.double()  # in float16 a sum is soon infinite
+    rounding = 100 * torch.finfo(value.dtype).eps * exact.abs().sum()
+    if (exact - exact.T).abs().max() > rounding:
         raise ValueError(f"{name}: expected a symmetric matrix")
-    least = torch.linalg.eigvalsh(value.double())[0]
+    least = torch.linalg.eigvalsh(exact)[0]
     if least < -rounding:
         raise ValueError(f"{name}: expected no negative eigenvalue, got {least:.3g}")
 

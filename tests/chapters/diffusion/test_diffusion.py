@@ -157,6 +157,18 @@ def test_mixture_takes_a_level_for_each_sample_and_answers_in_the_dtype_of_x():
     assert MIXTURE.score(x).equal(MIXTURE.score(x, 1.0, 0.0))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_weights_of_a_half_type_make_a_density_that_integrates_to_1(k, dtype):
+    weights = torch.full((k,), 1 / k).to(dtype)  # of sum 1.002 for 3 in bfloat16
+    mixture = GaussianMixture(weights, torch.zeros(k, 1), torch.ones(k))
+    x = torch.linspace(-12, 12, 2001, dtype=torch.float64)
+    total = torch.trapezoid(mixture.log_prob(x[:, None]).exp(), x).item()
+    assert total == pytest.approx(1, abs=1e-9)
+    with pytest.raises(ValueError, match="of sum 1"):
+        GaussianMixture(weights * 1.02, torch.zeros(k, 1), torch.ones(k))
+
+
 def test_samples_of_the_mixture_have_its_moments():
     n = 40_000
     x = MIXTURE.sample(n, generator=torch.Generator().manual_seed(1))
