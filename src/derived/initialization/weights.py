@@ -218,8 +218,11 @@ def variance_scaling_(
     fan_in, fan_out = fans(w.shape, groups=groups, transposed=transposed)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     std = gain / math.sqrt(fan)
+    if distribution == "truncated_normal":
+        return trunc_normal_(w, std, generator=generator)
+    wide = w.to(torch.promote_types(w.dtype, torch.float32))  # w itself, if it is wide enough
     if distribution == "normal":
-        return w.normal_(0, std, generator=generator)
-    if distribution == "uniform":
-        return w.uniform_(-math.sqrt(3) * std, math.sqrt(3) * std, generator=generator)
-    return trunc_normal_(w, std, generator=generator)
+        wide.normal_(0, std, generator=generator)
+    else:
+        wide.uniform_(-math.sqrt(3) * std, math.sqrt(3) * std, generator=generator)
+    return w if wide is w else w.copy_(wide)

@@ -118,9 +118,14 @@ def coord_check(
             loss(model).backward()
             optimizer.step()
         for name, output in _linear_outputs(model, loss).items():
-            change = (output - before[name]).square().mean().sqrt()
+            change = (_wide(output) - _wide(before[name])).square().mean().sqrt()
             changes.setdefault(name, []).append(change)
     return {name: torch.stack(values) for name, values in changes.items()}
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return x in float32 at least, as a mean square of float16 is soon 0 or infinite."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()

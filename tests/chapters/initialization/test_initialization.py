@@ -1051,6 +1051,22 @@ def test_coord_check_measures_the_change_of_every_linear_layer():
     assert coord_check(make, (3,))["first"].tolist() == [12.5]  # five steps by default
 
 
+@pytest.mark.parametrize("scale", [1e-3, 300.0])
+def test_coord_check_measures_half_types_in_float32(scale):
+    """The squares of such changes are 0 or infinite in float16."""
+    x = torch.ones(2, 3).half()
+
+    def make(width):
+        model = nn.Linear(3, width, bias=False).half()
+        nn.init.zeros_(model.weight)
+        rate = scale / 6
+        return model, torch.optim.SGD(model.parameters(), lr=rate), lambda m: m(x).sum()
+
+    change = coord_check(make, [4], steps=1)[""]
+    assert change.dtype == torch.float32
+    assert change.item() == pytest.approx(scale, rel=2e-3)
+
+
 def test_coord_check_leaves_no_hooks():
     kept = []
 
@@ -1238,6 +1254,18 @@ def test_deepnorms_constants_bound_the_sum_of_all_updates():
 
 
 # What other libraries do (the chapter's table of traps)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_types_are_drawn_in_float32_and_rounded(dtype, distribution):
+    shape = (64, 50)
+    exact, w = torch.empty(shape), torch.empty(shape, dtype=dtype)
+    for weight in (exact, w):
+        generator = torch.Generator().manual_seed(2)
+        out = variance_scaling_(weight, distribution=distribution, generator=generator)
+        assert out is weight
+    assert torch.equal(w, exact.to(dtype))
 
 
 def test_torchs_bounds_of_a_truncated_normal_are_absolute():
