@@ -69,8 +69,9 @@ def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Cal
         relations: functions of all arguments, by name, called when each has passed on its own.
         checks: for the argument of that name, a function of the name and the value.
 
-    A check raises `ValueError` and returns nothing. NumPy's numbers, also those in a list or a
-    tuple, arrive at the checks and at the function as Python's.
+    A check raises `ValueError` and returns nothing. NumPy's numbers and fractions, also those in a
+    list or a tuple, arrive at the checks and at the function as Python's int and float, which all
+    that follows can compute with and store.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -95,11 +96,15 @@ def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Cal
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy, or a list or tuple with such, as of Python's types."""
+    """Return a number of NumPy or a fraction, or a list or tuple with such, as of Python's types."""
     if isinstance(value, numpy.number):
         return value.item()
-    if type(value) in (list, tuple) and any(isinstance(each, numpy.number) for each in value):
-        return type(value)(map(_plain, value))
+    if isinstance(value, Real) and not isinstance(value, int | float):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if type(value) in (list, tuple):
+        plain = [_plain(each) for each in value]
+        if any(new is not old for new, old in zip(plain, value, strict=True)):
+            return type(value)(plain)
     return value
 
 
