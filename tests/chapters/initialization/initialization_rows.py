@@ -121,6 +121,12 @@ def make_model(width):
     )
 
 
+def deeper_if_wider(width):
+    deeper = [nn.Linear(width, width)] * (width - 3)
+    model = nn.Sequential(nn.Linear(2, width), *deeper)
+    return model, torch.optim.SGD(model.parameters(), lr=0.01), lambda net: net(torch.ones(2)).sum()
+
+
 def changes_answer(given, result):
     for values in result.values():
         is_like(values, (len(given["widths"]),), torch.float32)
@@ -310,6 +316,9 @@ HELPERS = {
             "a width or number of steps below 1": [
                 *[wrong("widths", widths=[3, value]) for value in COUNTS],
                 *[wrong(steps=value) for value in COUNTS],
+            ],
+            "a model that has other linear layers at one width than at another": [
+                wrong(make_model=deeper_if_wider, widths=[3, 4])
             ],
         },
     ),
