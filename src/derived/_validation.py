@@ -20,6 +20,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import TransformType
 
 __all__ = ["broadcastable", "checks_values", "comparable", "count", "finite_floats"]
 __all__ += [
@@ -27,6 +28,7 @@ __all__ += [
     "floats",
     "integer",
     "is_number",
+    "mapped",
     "network",
     "not_negative",
     "number",
@@ -48,7 +50,7 @@ def validation(enabled: bool) -> Iterator[None]:
 
     They look for NaN, infinity and what else a formula does not allow, and make a GPU wait for its
     results. Off, NaN goes in and comes out as NaN. Shapes, dtypes and options are always checked.
-    The switch is local to the thread or the asynchronous task.
+    Inside `torch.func.vmap` values can't be looked at, and they are off. The switch is local to the thread or the asynchronous task.
     """
     token = _checks_values.set(enabled)
     try:
@@ -59,7 +61,13 @@ def validation(enabled: bool) -> Iterator[None]:
 
 def checks_values() -> bool:
     """Say whether checks may look at values, see `validation`."""
-    return _checks_values.get()
+    return _checks_values.get() and not mapped()
+
+
+def mapped() -> bool:
+    """Say whether `torch.func.vmap` is at work, in which a tensor has no values to look at."""
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == TransformType.Vmap for level in levels)
 
 
 def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Callable]:

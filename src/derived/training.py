@@ -103,7 +103,7 @@ def batches(
         ValueError: for data without rows or of different lengths, counts below 1, and a seed that
             is not an integer of at least 0.
     """
-    order = _row_numbers(len(data[0]), batch_size, torch.Generator().manual_seed(seed))
+    order = _row_numbers(len(data[0]), batch_size, torch.Generator("cpu").manual_seed(seed))
     return (
         tuple(column[rows.to(column.device)] for column in data)
         for rows in itertools.islice(order, steps)
@@ -112,10 +112,10 @@ def batches(
 
 def _row_numbers(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield batches of row numbers, cut from one shuffle of all after the other."""
-    rest = torch.empty(0, dtype=torch.int64)
+    rest = torch.empty(0, dtype=torch.int64, device="cpu")
     while True:
         passes = math.ceil(max(0, batch_size - len(rest)) / rows)
-        fresh = [torch.randperm(rows, generator=generator) for _ in range(passes)]
+        fresh = [torch.randperm(rows, generator=generator, device="cpu") for _ in range(passes)]
         order = torch.cat([rest, *fresh])
         yield order[:batch_size]
         rest = order[batch_size:].clone()  # or the memory of what is used up stays

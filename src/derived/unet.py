@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from derived._devices import on_the_cpu
 from derived._validation import checks_values, count, network, validated
 from derived.data import mnist
 from derived.diffusion import Schedule, convert, energy_distance, sample
@@ -188,6 +189,7 @@ def load_checkpoint(name: str) -> tuple[UNet, dict[str, Any]]:
     return model.eval(), recipe
 
 
+@on_the_cpu
 def held_out() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return MNIST's digits in -1..1 with their labels: 4,500 to train on, and the 500 held out."""
     images, labels = mnist()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
+from derived._devices import on_the_cpu
 from derived._validation import (
     checks_values,
     comparable,
@@ -90,7 +91,18 @@ def _hits(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a torch.Tensor of bool, of shape (number,)")
 
 
-@validated(same_length("scores", "hits"), scores=_scores, hits=_hits, objects=count)
+def _enough_objects(arguments: dict[str, Any]) -> None:
+    """Refuse more hits than there are objects: one object can't be found twice."""
+    if checks_values() and arguments["hits"].sum() > arguments["objects"]:
+        raise ValueError(
+            f"hits and objects: expected at most one hit an object, got {arguments['hits'].sum()} "
+            f"hits of {arguments['objects']} objects"
+        )
+
+
+@validated(
+    same_length("scores", "hits"), _enough_objects, scores=_scores, hits=_hits, objects=count
+)
 def average_precision(
     scores: Real[Tensor, "n"], hits: Bool[Tensor, "n"], objects: int
 ) -> Float[Tensor, ""]:
@@ -105,7 +117,8 @@ def average_precision(
         objects: how many there are to find.
 
     Raises:
-        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects.
+        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects, more hits
+            than objects.
     """
     hits = hits[comparable(scores).argsort(descending=True, stable=True)]
     return _precision_at_recalls(hits, ~hits, objects).mean()
@@ -155,6 +168,7 @@ def _same_number_of_images(arguments: dict[str, Any]) -> None:
 
 @validated(_same_number_of_images, detections=_images, targets=_images)
 @torch.no_grad()
+@on_the_cpu
 def coco_map(
     detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, float]:

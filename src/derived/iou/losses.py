@@ -11,6 +11,7 @@ from torch import Tensor
 from derived._validation import (
     broadcastable,
     is_number,
+    mapped,
     not_negative,
     number,
     one_of,
@@ -182,7 +183,8 @@ def pairwise(
     similarity = _SIMILARITIES[kind]
     work, result = _dtypes(a, b)
     columns = _coordinates(b, work)
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad) or a.device.type != "cpu":
+    differentiated = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    if differentiated or a.device.type != "cpu" or mapped():
         return similarity(_pair(_coordinates(a[:, None], work), columns)).to(result)
     matrix = a.new_empty(len(a), len(b), dtype=result)
     rows = max(1, _CPU_BLOCK // max(1, len(b)))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from derived._devices import on_the_cpu
 from derived._validation import count, same_length, seed, validated
 from derived.iou._checks import _some_sized_boxes
 from derived.iou._pairs import _dtypes
@@ -14,6 +15,7 @@ from derived.iou.losses import Kind, Relative, box_loss, from_cxcywh, iou
 
 
 @validated(points=count, seed=seed)
+@on_the_cpu
 def regression_cases(
     points: int, *, seed: int = 0
 ) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:

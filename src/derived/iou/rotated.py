@@ -85,7 +85,7 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
     equal = (comparable(a) == comparable(b)).all(-1) & (
         union < _tiny(union)
     )  # 1 for equal boxes without area
-    return (_ratio(intersection, union) + equal).to(result)
+    return (_ratio(intersection, union) + equal).clamp(max=1).to(result)  # 1 + 2e-7 is rounding
 
 
 @validated(*_two_rotated, a=_rotated_boxes, b=_rotated_boxes)
@@ -113,7 +113,7 @@ def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     root = _hypot(p * angle.cos(), q * sin)
     # p - root, without a difference of nearly equal numbers; the ratio is between -2 and 2
     turned = sin * (aw - ah) * (bw - bh) * _ratio(sin * (aw + ah) * (bw + bh), p + root)
-    return (center + size + turned / 2).to(result)
+    return (center + size + turned / 2).clamp(min=0).to(result)  # below is rounding
 
 
 @validated(*_two_rotated, a=_solid_rotated_boxes, b=_solid_rotated_boxes)
@@ -136,7 +136,8 @@ def kld(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     distance = 4 * ((x / bw) ** 2 + (y / bh) ** 2)
     along_w = (aw / bw * cos) ** 2 + (ah / bw * sin) ** 2
     along_h = (aw / bh * sin) ** 2 + (ah / bh * cos) ** 2
-    return ((distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1).to(result)
+    divergence = (distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1
+    return divergence.clamp(min=0).to(result)  # below is rounding
 
 
 def _seen_from(a: Tensor, b: Tensor) -> Coordinates:

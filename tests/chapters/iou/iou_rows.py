@@ -350,6 +350,11 @@ HELPERS = {
             "different lengths": [wrong("scores and hits", hits=torch.ones(9).bool())],
             "NaN": [wrong(scores=torch.tensor([NAN]))],
             "fewer than 1 objects": [wrong(objects=0)],
+            "more hits than objects": [
+                wrong(
+                    "hits and objects", scores=torch.ones(2), hits=torch.ones(2).bool(), objects=1
+                )
+            ],
         },
     ),
     "iou.coco_map": Helper(

@@ -26,11 +26,14 @@ from derived.iou import (
     average_precision,
     box_loss,
     ciou,
+    coco_map,
     diou,
     eiou,
     from_cxcywh,
     giou,
+    gwd,
     iou,
+    kld,
     nms,
     pairwise,
     regression_cases,
@@ -1613,3 +1616,51 @@ def test_inside_its_target_dious_slope_points_away_from_its_center(center):
     (slope,) = torch.autograd.grad(box_loss(from_cxcywh(x), target, "diou"), x)
     delta = [center[0] - 3, center[1] - 2]
     assert slope[:2].tolist() == pytest.approx([2 * d / 52 for d in delta], abs=1e-14)
+
+
+def turned(count):
+    generator = torch.Generator().manual_seed(7)
+    box = torch.rand(count, 5, generator=generator) * torch.tensor([90, 90, 40, 40, 6.0]) + 0.1
+    around, across = box.clone(), box[:, [0, 1, 3, 2, 4]]
+    around[:, 4] += torch.pi
+    across[:, 4] += torch.pi / 2
+    return box, (around, across)  # the same rectangles, but for rounding
+
+
+def test_rounding_does_not_break_a_range():
+    box, again = turned(20_000)
+    for same in again:
+        overlap = rotated_iou(box, same)
+        assert ((overlap > 0.999) & (overlap <= 1)).all()
+        for distance in (gwd(box, same), kld(box, same)):
+            assert ((distance >= 0) & (distance < 1e-2)).all()
+
+
+def test_similarities_may_be_mapped_over():
+    a, b = random_boxes(3, 60), random_boxes(4, 61)
+    for kind, similarity in SIMILARITIES.items():
+        for function in (similarity, partial(box_loss, kind=kind, reduction="none")):
+            mapped = torch.func.vmap(lambda box, f=function: f(box, b))(a)
+            torch.testing.assert_close(mapped, torch.stack([function(x, b) for x in a]))
+        shared = torch.func.vmap(lambda boxes, kind=kind: pairwise(a, boxes, kind))(b[:, None])
+        torch.testing.assert_close(shared[..., 0].T, pairwise(a, b, kind))
+    rotated, (other, _) = turned(4)
+    for function in (rotated_iou, gwd, kld):
+        mapped = torch.func.vmap(function, in_dims=(0, None))(rotated, other)
+        torch.testing.assert_close(mapped, function(rotated[:, None], other))
+
+
+def test_one_object_is_not_found_twice():
+    scores, hits = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, False, True])
+    with pytest.raises(ValueError, match="hits and objects: .* got 2 hits of 1 objects"):
+        average_precision(scores, hits, 1)
+    assert average_precision(scores, hits, 2) > 0.8
+
+
+def test_what_is_computed_on_the_cpu_ignores_the_default_device():
+    image = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1])}
+    found = image | {"scores": torch.tensor([0.5])}
+    start = regression_cases(1)[0]
+    with torch.device("meta"):
+        assert coco_map([found], [image])["AP"] == 1
+        assert torch.equal(regression_cases(1)[0], start)
