@@ -119,7 +119,11 @@ class GaussianMixture:
     ) -> Float[Tensor, "n d"]:
         """Return `n` independent samples, `(n, dim)`."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        shape, like = (
+            (n, self.means.shape[1]),
+            {"dtype": torch.float64, "device": self.means.device},
+        )
+        noise = torch.randn(shape, generator=generator, **like)
         return (self.means[k] + self.stds[k, None] * noise).to(dtype)
 
     @validated(alpha=_level, sigma=_level)
@@ -179,7 +183,8 @@ class GaussianMixture:
 
     def _at(self, x: Tensor, alpha: Time, sigma: Time) -> "_Posterior":
         alpha, sigma = (
-            torch.as_tensor(c, dtype=torch.float64).reshape(-1, 1) for c in (alpha, sigma)
+            torch.as_tensor(c, dtype=torch.float64, device=x.device).reshape(-1, 1)
+            for c in (alpha, sigma)
         )
         posterior = _Posterior(self, x.double(), alpha, sigma)
         if checks_values() and not (posterior.variance > 0).all():

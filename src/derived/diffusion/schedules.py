@@ -135,7 +135,7 @@ class Schedule:
     def _chain(cls, alpha: Tensor, sigma: Tensor, name: str) -> "Schedule":
         def levels(t: Tensor) -> tuple[Tensor, Tensor]:
             index = t.long()
-            return alpha.to(t.device)[index], sigma.to(t.device)[index]
+            return alpha.to(t.device).take(index), sigma.to(t.device).take(index)
 
         return cls(name, float(len(alpha) - 1), True, "vp", levels)
 
@@ -197,8 +197,12 @@ class Schedule:
         first, last = alpha[1], alpha[-1]
         if last == first:
             raise ValueError(f"with_zero_terminal_snr: expected a chain that loses signal: {self}")
-        alpha[1:] = (alpha[1:] - last) * (first / (first - last))
-        sigma = ((1 - alpha) * (1 + alpha)).sqrt()
+        squeezed = (alpha[1:] - last) * (first / (first - last))
+        # 1 - alpha from what was missing before, whose digits don't cancel near t = 0.
+        missing = self.sigma(torch.arange(int(self.end) + 1)) ** 2 / (1 + alpha)
+        missing[1:] = missing[1] + (missing[1:] - missing[1]) * (first / (first - last))
+        alpha[1:] = squeezed
+        sigma = (missing * (1 + alpha)).sqrt()
         return self._chain(alpha, sigma, f"{self.name}.with_zero_terminal_snr()")
 
     @validated(factor=positive)
@@ -270,5 +274,8 @@ def _timed(x: str, *times: str) -> Callable[[dict[str, Any]], None]:
 
 def _levels(schedule: Schedule, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return alpha and sigma in float64, in a shape that broadcasts with `x`."""
-    t = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+    if isinstance(t, Tensor):
+        t = t.to(x.device, torch.float64)
+    else:  # as a number that torch.compile need not know
+        t = torch.full((), t, dtype=torch.float64, device=x.device)
     return tuple(c.reshape(-1, *[1] * (x.ndim - 1)) for c in schedule._levels(t))

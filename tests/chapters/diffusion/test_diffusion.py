@@ -2,11 +2,13 @@
 
 import itertools
 import math
+import sys
 from dataclasses import FrozenInstanceError
 
 import mpmath
 import numpy as np
 import pytest
+import support
 import sympy
 import torch
 from hypothesis import given
@@ -22,6 +24,7 @@ from derived.diffusion import (
     add_noise,
     convert,
     ddim_step,
+    frechet_distance,
     guide,
     karras_sigmas,
     loss_weight,
@@ -1365,3 +1368,63 @@ def test_a_batch_may_be_empty():
     assert convert(empty, empty, t, "x0", "x0", FLOW).shape == (0, 2)
     assert convert(empty, empty, 0.5, "x0", "v", FLOW).shape == (0, 2)
     assert sample(MIXTURE.denoiser(FLOW), empty, [1.0, 0.0], FLOW).shape == (0, 2)
+
+
+@pytest.mark.parametrize("beta", [1e-3, 1e-6, 1e-9, 1e-12, 1e-17])
+def test_a_chain_without_signal_at_its_end_keeps_the_digits_of_its_first_steps(beta):
+    mpmath.mp.dps = 60
+    betas = [beta, beta, 0.5, 0.5]
+    chain = Schedule.from_betas(torch.tensor(betas, dtype=DOUBLE)).with_zero_terminal_snr()
+    alpha, product = [], mpmath.mpf(1)
+    for b in betas:
+        product *= 1 - mpmath.mpf(b)
+        alpha.append(mpmath.sqrt(product))
+    for t, before in enumerate(alpha, 1):
+        after = (before - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+        assert chain.sigma(t).item() == pytest.approx(float(mpmath.sqrt(1 - after**2)), rel=1e-12)
+        assert chain.alpha(t).item() == pytest.approx(float(after), rel=1e-12, abs=1e-16)
+
+
+def test_what_has_no_dimension_or_no_power_is_refused():
+    none, vector = torch.zeros(0), torch.zeros(1)
+    with pytest.raises(ValueError, match="^mean_a: expected a finite vector of at least one"):
+        frechet_distance(none, torch.zeros(0, 0), none, torch.zeros(0, 0))
+    with pytest.raises(ValueError, match="^cov_a: expected a finite square matrix"):
+        frechet_distance(vector, torch.zeros(0, 0), vector, torch.eye(1))
+    for rho in (1e-3, 0.006):
+        with pytest.raises(ValueError, match="^rho: expected a number with which"):
+            karras_sigmas(5, rho=rho)
+    least = karras_sigmas(5, rho=0.01)
+    assert least.isfinite().all() and (least.diff() < 0).all()
+
+
+def test_large_covariances_of_float16_are_symmetric_or_not():
+    cov = torch.tensor([[6e4, 1e4], [3e4, 6e4]]).half()  # of a sum beyond 65,504
+    with pytest.raises(ValueError, match="symmetric"):
+        frechet_distance(torch.zeros(2).half(), cov, torch.zeros(2).half(), cov)
+
+
+COMPILED = """
+import logging, torch
+from derived.diffusion import Schedule, add_noise, convert
+logging.disable(logging.CRITICAL)
+chain, graphs = Schedule.linear(1000), []
+x, eps = torch.randn(2, 3, 2)
+def backend(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+noisy = torch.compile(lambda x, eps, t: add_noise(x, eps, t, chain), backend=backend, fullgraph=True)
+for t in range(10, 90, 10):
+    assert torch.equal(noisy(x, eps, t), add_noise(x, eps, t, chain))
+assert len(graphs) <= 2, len(graphs)
+for source, target in (("eps", "v"), ("score", "eps"), ("v", "x0")):
+    def change(pred, x): return convert(pred, x, 500, source, target, chain)
+    one = torch.compile(change, backend="eager", fullgraph=True)
+    torch.testing.assert_close(one(eps, x), change(eps, x))
+"""
+
+
+def test_noising_and_converting_compile_into_one_graph_for_all_steps():
+    support.run(
+        [sys.executable, "-c", COMPILED]
+    )  # apart, as what watches the types can't be compiled
