@@ -1,7 +1,9 @@
 """Diffusion's results up to the loss floor, the exactness of every step, and the edges of the module."""
 
+import copy
 import itertools
 import math
+import pickle
 import sys
 from dataclasses import FrozenInstanceError
 
@@ -1428,3 +1430,21 @@ def test_noising_and_converting_compile_into_one_graph_for_all_steps():
     support.run(
         [sys.executable, "-c", COMPILED]
     )  # apart, as what watches the types can't be compiled
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule.linear(9),
+        Schedule.cosine(9).with_zero_terminal_snr(),
+        Schedule.edm(),
+        Schedule.rectified_flow().shifted(3.0),
+    ],
+    ids=lambda schedule: schedule.name,
+)
+def test_a_schedule_can_be_sent_to_another_process(schedule):
+    for other in (pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
+        times = schedule.times(4)
+        assert torch.equal(other.alpha(times), schedule.alpha(times))
+        assert torch.equal(other.sigma(times), schedule.sigma(times))
+        assert repr(other) == repr(schedule)
