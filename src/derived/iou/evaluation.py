@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 import torch
-from jaxtyping import Bool, Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Integer, Real
 from torch import Tensor
 
 from derived._devices import on_the_cpu
@@ -16,6 +16,7 @@ from derived._validation import (
     count,
     finite_number,
     one_of,
+    optional,
     real_tensor,
     same_length,
     validated,
@@ -42,18 +43,38 @@ def _scores(name: str, value: object) -> None:
         raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
 
 
+def _groups(name: str, value: object) -> None:
+    """Refuse what isn't one integer, or a row of integers, a box."""
+    real_tensor(name, value)
+    if value.is_floating_point() or value.ndim not in (1, 2):
+        raise ValueError(
+            f"{name}: expected integers of shape (number,) or (number, kinds), got {value.dtype}, "
+            f"{tuple(value.shape)}"
+        )
+
+
+def _a_group_a_box(arguments: dict[str, Any]) -> None:
+    """Refuse groups of another number of boxes."""
+    if arguments["groups"] is not None:
+        same_length("boxes", "groups")(arguments)
+
+
 @validated(
     same_length("boxes", "scores"),
+    _a_group_a_box,
     boxes=_list_of_boxes,
     scores=_scores,
     threshold=finite_number,
     kind=one_of(_KINDS),
+    groups=optional(_groups),
 )
 def nms(
     boxes: Real[Tensor, "n 4"],
     scores: Real[Tensor, "n"],
     threshold: numbers.Real,
     kind: Kind = "iou",
+    *,
+    groups: Integer[Tensor, "n"] | Integer[Tensor, "n kinds"] | None = None,
 ) -> Int64[Tensor, "kept"]:
     r"""Return which boxes survive non-maximum suppression, by falling score (iou-nms).
 
@@ -66,16 +87,30 @@ def nms(
 
     Shapes: `(N, 4)` and `(N,)` to indices `(K,)`.
 
+    Args:
+        boxes: any number of them.
+        scores: one a box.
+        threshold: the similarity above which a box is suppressed.
+        kind: which similarity.
+        groups: integers `(N,)`, or rows of them `(N, kinds)`; boxes of different groups suppress
+            none of each other. By class they are the labels, by image and class
+            `torch.stack([image, label], 1)`.
+
     Raises:
         ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
             reversed boxes, a threshold that isn't a finite number.
     """
     order = comparable(scores).argsort(descending=True, stable=True)
     kept = order[:0]
+    group = groups if groups is None else groups.long().unique(dim=0, return_inverse=True)[1]
+
+    def suppress(higher: Tensor, lower: Tensor) -> Tensor:
+        similar = pairwise(boxes[higher], boxes[lower], kind) > threshold
+        return similar if group is None else similar & (group[higher, None] == group[lower])
+
     for block in order.split(_NMS_BLOCK):
-        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
-        block = block[~suppressed]
-        suppresses = pairwise(boxes[block], boxes[block], kind) > threshold
+        block = block[~suppress(kept, block).any(0)]
+        suppresses = suppress(block, block)
         suppresses = suppresses.triu(1).numpy(force=True)
         free = numpy.ones(len(block), dtype=bool)
         for i in range(len(block)):
@@ -134,11 +169,11 @@ def _images(name: str, value: object) -> None:
     """Refuse what isn't a list with a mapping an image, as `coco_map` describes them."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name}: expected a list with a dict an image, got {type(value)}")  # noqa: TRY004
-    needed, optional = _KEYS[name]
+    needed, possible = _KEYS[name]
     for i, image in enumerate(value):
         keys = set(image) if isinstance(image, Mapping) else set()
-        if not set(needed) <= keys or not keys <= {*needed, *optional}:
-            wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
+        if not set(needed) <= keys or not keys <= {*needed, *possible}:
+            wanted = ", ".join(needed) + (f" and perhaps {', '.join(possible)}" if possible else "")
             got = ", ".join(map(str, image)) if keys else type(image).__name__
             raise ValueError(f"{name}[{i}]: expected a dict of {wanted}; got {got}")
         _list_of_boxes(f'{name}[{i}]["boxes"]', image["boxes"])

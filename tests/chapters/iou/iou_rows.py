@@ -331,6 +331,7 @@ HELPERS = {
         | UNKNOWN
         | {"different lengths": [wrong("boxes and scores", boxes=torch.zeros(9, 4))]}
         | {"scores": [wrong(scores=torch.zeros(1, 1)), wrong(scores=torch.tensor([NAN]))]}
+        | {"groups": [wrong(groups=torch.zeros(1)), wrong(groups=torch.tensor(1))]}
         | {
             "a threshold that isn't a finite number": [
                 wrong(threshold=value) for value in (NAN, INFINITY, True, "0.5", None)
