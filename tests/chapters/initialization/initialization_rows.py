@@ -121,6 +121,12 @@ def make_model(width):
     )
 
 
+def pair_answer(pair):
+    skip, scale = pair
+    assert isinstance(skip, float) and skip > 0.8
+    assert isinstance(scale, float) and 0 < scale < 1
+
+
 def deeper_if_wider(width):
     deeper = [nn.Linear(width, width)] * (width - 3)
     model = nn.Sequential(nn.Linear(2, width), *deeper)
@@ -258,6 +264,20 @@ HELPERS = {
             ]
         },
         ("p",),
+    ),
+    "initialization.deepnorm_pair": Helper(
+        initialization.deepnorm_pair,
+        st.fixed_dictionaries(
+            {"encoder_layers": st.integers(1, 999), "decoder_layers": st.integers(1, 999)}
+        ),
+        lambda given, result: [pair_answer(pair) for pair in result],
+        {
+            "layers below 1": [
+                wrong(**{name: value})
+                for name in ("encoder_layers", "decoder_layers")
+                for value in COUNTS
+            ]
+        },
     ),
     "initialization.deepnorm_constants": Helper(
         initialization.deepnorm_constants,
