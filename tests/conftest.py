@@ -14,7 +14,9 @@ from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 
-# Every function of `derived` checks the shapes in its signature while the tests run.
+# Every function of `derived` checks the shapes in its signature while the tests run; what a plugin
+# imported before would not.
+assert not [name for name in sys.modules if name.partition(".")[0] == "derived"]
 install_import_hook("derived", "beartype.beartype")
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
@@ -122,6 +124,7 @@ def windows(browser, tmp_path_factory):
 
     def give_back(tab):
         tab.goto("about:blank")
+        tab.mouse.up()  # a test that failed may have held it
         tab.mouse.move(0, 0)
         tab.emulate_media(media="null", reduced_motion="reduce")
         tab.set_viewport_size({"width": tab.kind[0], "height": 800})

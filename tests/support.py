@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
+from torch.autograd import gradcheck
 
 from bookkit.verified.chapters import chapters
 
@@ -35,6 +37,8 @@ __all__ = [
     "run",
     "run_parity",
     "seconds",
+    "slopes_agree",
+    "unchecked",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +135,15 @@ def close(ours, theirs, rtol=1e-9, atol=1e-9):
     torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol)
 
 
+def slopes_agree(function, inputs):
+    """Assert that autograd's Jacobian is that of central differences, along one random direction.
+
+    What one column costs then does for all of them; so that no entry is lost among the others, the
+    tolerances are a hundredth of `gradcheck`'s own and less.
+    """
+    assert gradcheck(function, inputs, fast_mode=True, rtol=1e-5, atol=1e-7)
+
+
 def now(tab):
     """Return the state that a page's only figure shows."""
     return json.loads(tab.locator(".explorable-live").get_attribute("data-now"))
@@ -145,6 +158,25 @@ def judgment(name: Any, answer: Any) -> str:
         check(name, answer)
     assert not err.getvalue()
     return " ".join(out.getvalue().split())
+
+
+@contextlib.contextmanager
+def unchecked():
+    """Leave out the checks of shapes and values, which the functions' own tests make.
+
+    For thousands of calls of small functions, as a solver makes them: of these the checks take four
+    fifths of the time.
+    """
+    # Imported here: what was imported before the hook would not have its shapes checked.
+    from derived import validation
+
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with validation(False):
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def data(tab, selector):

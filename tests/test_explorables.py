@@ -195,6 +195,20 @@ def phone(windows, figure):
     windows.give_back(tab)
 
 
+# Two frames, in which a figure hears of its new width; where frames stop, a second.
+FRAMES = """() => new Promise((resolve) => {
+  setTimeout(resolve, 1000);
+  requestAnimationFrame(() => requestAnimationFrame(resolve));
+})"""
+
+
+def resize(tab, width):
+    """Give a page another width and its figure the time to follow."""
+    if tab.viewport_size["width"] != width:
+        tab.set_viewport_size({"width": width, "height": 800})
+        tab.evaluate(FRAMES)
+
+
 def test_mounting_moves_nothing_else(desk, phone):
     for tab in (desk, phone):
         assert tab.pictured
@@ -213,7 +227,7 @@ TARGETS = """() => {
 
 
 def fits_and_can_be_hit(tab, width, least):
-    tab.set_viewport_size({"width": width, "height": 800})
+    resize(tab, width)
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     fold = tab.locator(".xp-fold[aria-expanded=false]")
     if width < 660 and fold.count():
@@ -222,7 +236,7 @@ def fits_and_can_be_hit(tab, width, least):
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     targets = tab.evaluate(TARGETS)
     assert [target for target in targets if target[0] < least - 0.01] == []
-    assert len(targets) > 4
+    assert len(targets) > 1
 
 
 @pytest.mark.parametrize("width", [320, 360, 375, 700])
@@ -235,7 +249,7 @@ def test_it_fits_and_can_be_hit(desk, phone, width):
 @pytest.mark.parametrize("width", [360, 900])
 def test_axe_finds_nothing(desk, theme, width):
     assert AXE.exists(), "axe-core is missing: run `npm ci`."
-    desk.set_viewport_size({"width": width, "height": 800})
+    resize(desk, width)
     desk.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
     # Through the debugger, which the page's policy does not concern.
     if not desk.evaluate("'axe' in window"):
@@ -263,7 +277,7 @@ STYLES = """(names) => {
 
 def test_it_looks_the_same_whichever_styles_come_last(desk, figure):
     """In JupyterLab the kit's styles stand in the page once for each open notebook's figures."""
-    desk.set_viewport_size({"width": 900, "height": 800})
+    resize(desk, 900)
     names = sorted(set(re.findall(r"^ +([\w-]+):", figure._css, re.MULTILINE)))
     before = desk.evaluate(STYLES, names)
     sheet = desk.add_style_tag(content=(FOLDER / "kit.css").read_text("utf-8"))
@@ -275,9 +289,26 @@ def test_it_looks_the_same_whichever_styles_come_last(desk, figure):
 
 def test_print_shows_the_picture(desk):
     desk.emulate_media(media="print")
-    assert desk.locator(".derived-explorable img").is_visible()
-    assert not desk.locator(".explorable-live").is_visible()
+    seen = {name: desk.locator(name).is_visible() for name in ("figure img", ".explorable-live")}
     desk.emulate_media(media="null")
+    assert seen == {"figure img": True, ".explorable-live": False}
+
+
+# The states at both ends of each slider.
+ENDS = """() => [...document.querySelectorAll("input[type=range]")].flatMap((input) =>
+  [input.max, input.min].map((end) => {
+    input.value = end;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    return JSON.parse(document.querySelector(".explorable-live").dataset.now);
+  }))"""
+
+
+def test_python_accepts_what_the_sliders_reach(desk, figure):
+    """The bounds stand in the figure's script, too."""
+    states = desk.evaluate(ENDS)
+    assert len(states) == 2 * desk.locator("input[type=range]").count()
+    for state in states:
+        assert json.loads(json.dumps(figure(**state).state())) == state
 
 
 # The keyboard alone works a figure, and it says what changed.
@@ -333,7 +364,7 @@ def keys(control: dict) -> list[str]:
 
 
 def test_tab_reaches_every_control_and_each_has_a_name(desk):
-    desk.set_viewport_size({"width": 900, "height": 800})
+    resize(desk, 900)
     desk.evaluate(START)
     expected, reached = desk.evaluate(CONTROLS), []
     desk.keyboard.press("Tab")
@@ -348,7 +379,7 @@ def test_tab_reaches_every_control_and_each_has_a_name(desk):
 
 
 def test_what_the_keyboard_changes_is_heard(desk):
-    desk.set_viewport_size({"width": 900, "height": 800})
+    resize(desk, 900)
     desk.evaluate(START)
     desk.clock.install()  # so that what is said within a second is said at once
     desk.clock.pause_at(desk.evaluate("Date.now()") / 1000 + 60)

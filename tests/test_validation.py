@@ -1,6 +1,7 @@
 """What helpers accept as a number, a count, a choice, a tensor, and how they refuse the rest."""
 
 import math
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_a_helper_gets_pythons_numbers():
     assert [type(each) for part in received[:2] for each in part] == [int, int, float, float]
     assert received[2] is names and received[3] is array
     assert type(sizes[0]) is np.int64
+
+
+def test_shapes_are_checked_in_every_module_of_derived():
+    """Also where another module imports it: what is loaded before the hook is set escapes it."""
+    modules = {name: each for name, each in sys.modules.items() if name.startswith("derived")}
+    # Folders without code, of checkpoints and recordings, have no file.
+    loaded = {name: module for name, module in modules.items() if module.__spec__.has_location}
+    assert loaded.keys() >= {"derived._validation", "derived.iou.losses", "derived.training"}
+    checked = {name: type(module.__spec__.loader).__name__ for name, module in loaded.items()}
+    assert set(checked.values()) == {"_JaxtypingLoader"}, checked
 
 
 BOXES = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 1.0, 3.0, 4.0]])

@@ -26,6 +26,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def recorded(
     name: str,
     spot: dict[str, Any],
     *,
-    rel: float = 0.0,
-    abs: float = 0.0,
+    rel: Real = 0.0,
+    abs: Real = 0.0,
     reason: str,
 ) -> Callable[[Callable], "Recorded"]:
     """Let a function's results be looked up in `chapters/recorded/<name>.json`.
@@ -69,7 +70,7 @@ def recorded(
         ValueError: if the tolerance is no number of at least 0, or no reason is given.
     """
     for label, size in {"rel": rel, "abs": abs}.items():
-        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size < math.inf:
+        if isinstance(size, bool) or not isinstance(size, Real) or not 0 <= size < math.inf:
             raise ValueError(f"{label}: expected a finite number of at least 0, got {size!r}")
     if not reason.strip():
         raise ValueError("reason: expected why the numbers may differ, got nothing")
@@ -84,7 +85,7 @@ class Recorded:
         function: Callable,
         name: str,
         spot: dict[str, Any],
-        tolerance: tuple[float, float],
+        tolerance: tuple[Real, Real],
     ) -> None:
         functools.update_wrapper(self, function)
         kinds = [each.kind for each in inspect.signature(function).parameters.values()]
@@ -220,7 +221,7 @@ def _plain(value: Any) -> Plain:
 
 
 def _differences(
-    stored: Plain, now: Plain, rel: float, abs_: float, place: str = ""
+    stored: Plain, now: Plain, rel: Real, abs_: Real, place: str = ""
 ) -> Iterator[str]:
     """Yield where a result leaves the recorded one by more than `abs_ + rel·|recorded|`."""
     if isinstance(stored, dict) and isinstance(now, dict) and [*stored] == [*now]:
@@ -323,11 +324,11 @@ def _records(decorator: ast.expr) -> bool:
     return getattr(called, "id", getattr(called, "attr", None)) == "recorded"
 
 
-def _is_import(statement: ast.stmt) -> bool:
+def _is_import(statement: ast.AST) -> bool:
     return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
-def _touched(statement: ast.stmt) -> dict[str, str]:
+def _touched(statement: ast.AST) -> dict[str, str]:
     """Return the names that a statement binds or, by a subscript, attribute or `|=`, changes."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name: "bound"}

@@ -11,10 +11,10 @@ from bookkit.verified.chapters import chosen
 pytest_plugins = ["pytester"]
 
 PLACES = {
-    "tests/chapters/iou/test_iou.py": "def test_iou(): ...",
-    "tests/chapters/pose/test_pose.py": "def test_pose(): ...",
-    "tests/bookkit/test_tools.py": "def test_tools(): ...",
-    "tests/test_all.py": """
+    "tests/chapters/iou/test_about_iou.py": "def test_iou(): ...",
+    "tests/chapters/pose/test_about_pose.py": "def test_pose(): ...",
+    "tests/bookkit/test_about_tools.py": "def test_tools(): ...",
+    "tests/test_about_all.py": """
 import pytest
 
 CASES = [pytest.param(name, marks=pytest.mark.chapter(name)) for name in ("iou", "pose")]
@@ -86,7 +86,7 @@ def test_a_wrong_name_gets_one_sentence(run, tmp_path):
 @pytest.mark.parametrize("options", [(), ("--numprocesses=2",)])
 def test_a_run_adds_up_seconds_by_chapter_and_prints_the_table(pytester, run, options):
     slow = "import time\n\ndef test_slow():\n    time.sleep(0.4)\n"
-    (pytester.path / "tests/chapters/pose/test_slow.py").write_text(slow)
+    (pytester.path / "tests/chapters/pose/test_about_time.py").write_text(slow)
     result = run("--part", "unit", *options)
     result.stdout.fnmatch_lines(["*seconds per part and chapter*", "*unit*", "pose *", "budget*"])
     spent = json.loads((pytester.path / seconds.RESULT).read_text())["unit"]
@@ -119,7 +119,7 @@ def test_a_test_that_hangs_is_ended_and_says_where_it_stood(pytester, run, monke
     monkeypatch.setenv("TEST_TIMEOUT_SCALE", str(0.5 / seconds.LIMIT))
     monkeypatch.delenv("PYTEST_TIMEOUT", raising=False)
     hanging = "import threading\n\ndef test_hangs():\n    threading.Event().wait()\n"
-    (pytester.path / "tests/bookkit/test_tools.py").write_text(hanging)
+    (pytester.path / "tests/bookkit/test_about_tools.py").write_text(hanging)
     result = run("--chapters", "shared", *options)
     result.stdout.fnmatch_lines(["*Timeout (>0.5s) from pytest-timeout*"])
     result.stdout.fnmatch_lines(["*threading.Event().wait()*"])

@@ -113,7 +113,10 @@ def test_a_draw_does_not_know_where_functions_stand():
     assert len(draw(together, 1000, seed=0)) == len(together)
 
 
-CHAPTERS = [path.parent.name for path in sorted(ROOT.glob("tests/chapters/*/survivors.toml"))]
+CHAPTERS = [
+    pytest.param(path.parent.name, marks=pytest.mark.chapter(path.parent.name))
+    for path in sorted(ROOT.glob("tests/chapters/*/survivors.toml"))
+]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -131,8 +131,8 @@ def test_a_notebook_that_records_nothing_is_not_run(tmp_path, monkeypatch, capsy
 
 
 def test_the_comparison_of_outputs_checks_what_is_looked_up(tmp_path):
-    """No record of this name is where the package looks for it."""
-    path = save(tmp_path, *CELLS[:2], "double(1)", "double.compute(1)")
+    """No record of this name is where the package looks, and the kernel knows the cells it ran."""
+    path = save(tmp_path, *CELLS[:2], "assert 'double' in In[2]", "double(1)")
     command = [sys.executable, "-m", "pytest", "--nbval", "--color=no", "--rootdir", ".", path.name]
     command += ["-p", "bookkit.notebooks.compare", "-p", "no:cacheprovider", "--outputs-record="]
     clean = {name: value for name, value in os.environ.items() if name != recordings.CHECK}
@@ -140,8 +140,12 @@ def test_the_comparison_of_outputs_checks_what_is_looked_up(tmp_path):
         command, cwd=tmp_path, env=clean, check=False, capture_output=True, text=True
     )
     assert "recorded/tiny_double.json is missing: make sweeps CHAPTERS=tiny" in done.stdout
+    assert "1 failed, 3 passed" in done.stdout
 
 
-@pytest.mark.parametrize("notebook", [pytest.param(path, id=path.stem) for path in CHAPTERS])
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(path, id=path.stem, marks=pytest.mark.chapter(path.stem)) for path in CHAPTERS],
+)
 def test_what_a_chapter_looks_up_is_of_its_code(notebook):
     assert sweeps.problems(notebook) == []

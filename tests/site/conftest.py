@@ -30,6 +30,7 @@ from visits import (
     check_alive,
     evaluate_within,
     new_context,
+    require,
     scroll_through,
     slow_down,
 )
@@ -107,12 +108,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
 @pytest.fixture(scope="session")
 def site() -> Path:
     """The built site's folder."""
-    if not (SITE / "index.html").exists():
-        missing = f"There is no site in {SITE}: build it with `make book` first."
-        if os.environ.get("SITE_REQUIRED") == "1":
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
-    return SITE
+    return require(SITE)
 
 
 # Until the last test of this folder: Playwright runs once in a process, and others start it too.

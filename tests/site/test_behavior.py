@@ -316,7 +316,7 @@ def test_who_wants_no_motion_sees_none(visit):
     visit.page.emulate_media(reduced_motion="reduce")
     wait_for_frames(visit.page)
     motion = visit.page.evaluate(MOVING)
-    assert motion["asked"] > 10
+    assert motion["asked"] > 5  # of the frame alone
     assert motion["moving"] == []
     assert visit.page.evaluate("document.getAnimations().length") == 0
     visit.page.emulate_media(reduced_motion="no-preference")

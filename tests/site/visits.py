@@ -319,6 +319,9 @@ class Opened:
                 self.page.evaluate(
                     "document.querySelectorAll('details').forEach((d) => (d.open = true))"
                 )
+                # What a mark opens is loaded then.
+                waiting = self.page.locator("details.verified[data-label], [aria-busy=true]")
+                wait_until(lambda: waiting.count() == 0)
             case "judged":
                 wait_for_frames(self.page)
                 self.page.evaluate(THIN_OUT)
@@ -355,6 +358,16 @@ class Visits:
         opened, self._name, self._opened = self._opened, None, None
         if opened:
             opened.close()
+
+
+def require(site: Path) -> Path:
+    """Return the folder of a built site; without one skip the test, or fail if SITE_REQUIRED=1."""
+    if (site / "index.html").exists():
+        return site
+    missing = f"There is no site in {site}: build it with `make book` first."
+    if os.environ.get("SITE_REQUIRED") == "1":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
 
 
 def on(*visits: str) -> pytest.MarkDecorator:

@@ -33,7 +33,6 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from bookkit.notebooks.run import ENVIRONMENT
 from bookkit.verified import record
-from derived import recordings
 
 __all__ = ["RECORD", "compare_outputs", "differences", "numbers", "tolerance_problems"]
 
@@ -212,6 +211,10 @@ class AnywhereKernel(RunningKernel):
         if said["status"] != "ok":
             raise RuntimeError(f"the kernel keeps its network: {said['evalue']}")
 
+    def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
+        """Run a cell as a reader does, with a history: it tells of what code a recording must be."""
+        return self.kc.execute(cell_input, allow_stdin=allow_stdin, stop_on_error=False)
+
     def stop(self) -> None:
         super().stop()
         self.folder.cleanup()
@@ -297,6 +300,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Hook into nbval, and let its kernels run under the settings of the stored outputs."""
     if config.option.nbval:
+        # Imported here: with unit tests, nothing of `derived` may come before their import hook.
+        from derived import recordings
+
         IPyNbCell.compare_outputs = compare_outputs
         nbval.RunningKernel = AnywhereKernel
         os.environ.update(ENVIRONMENT | {recordings.CHECK: "1"})

@@ -18,6 +18,7 @@ _FOLDED = 3.5
 _FIGURE = 26
 _EXPLORABLE = 46
 _ROW = 2.4
+_GAPS = {"tr": 3, "dd": 1.8}
 _PARAGRAPHS = (nodes.paragraph, nodes.term, nodes.caption)
 
 
@@ -45,6 +46,8 @@ def _height(node: nodes.Node) -> float:
     if isinstance(node, nodes.Element):
         if "dropdown" in node.get("classes", []) or node.get("hide_mode") == "all":
             return _FOLDED
+        if node.get("tag") == "details":
+            return _LINE
         if node.get("hide_mode") == "input":
             return _FOLDED + sum(map(_height, node.children[1:]))
     match node:
@@ -63,5 +66,5 @@ def _height(node: nodes.Node) -> float:
         case nodes.raw():
             text = node.astext()
             return _EXPLORABLE if "data-explorable" in text else _ROW * text.count("<tr")
-    gap = 3 if isinstance(node, nodes.Element) and node.get("tag") == "tr" else 0
-    return gap + sum(map(_height, node.children))
+    tag = node.get("tag") if isinstance(node, nodes.Element) else None
+    return _GAPS.get(tag, 0) + sum(map(_height, node.children))

@@ -198,8 +198,10 @@ def _linked(text: str, labels: set[str]) -> Iterator[nodes.Node]:
         cited = re.split(r",\s+", match["labels"])
         if not labels.issuperset(cited):
             continue  # no citation, or one that has been reported
-        yield nodes.Text(text[end : match.start()] + ("see " if match["see"] else ""))
+        yield nodes.Text(text[end : match.start()] + ("(see " if match["see"] else ""))
         yield from _numbers(cited)
+        if match["see"]:
+            yield nodes.Text(")")
         end = match.end()
     yield nodes.Text(text[end:])
 
@@ -238,7 +240,8 @@ def _facts(
         and calls(test, helper, book.paths.root)
     ]
     if tests:
-        items += [element("dt", "Tests"), element("dd", *_tests(app, page, name, tests))]
+        items.append(element("dt", "Tests", cls="d-print-none"))
+        items.append(element("dd", *_tests(app, page, name, tests), cls="d-print-none"))
     yield element("dl", *items, cls="helper-facts")
 
 

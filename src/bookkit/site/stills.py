@@ -16,6 +16,10 @@ __all__ = ["used_script", "used_style"]
 _COMMENT = re.compile(r"/\*.*?\*/|^[ \t]*//[^\n]*", re.MULTILINE | re.DOTALL)
 _DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
 _WORD = re.compile(r"[\w$]+")
+_NAME = re.compile(r"[\w-]+")
+# Of a class or a property whose name is put together, such as --xp-ramp-${i}.
+_STEM = re.compile(r"(?<![\w-])((?:--)?xp-[\w-]*)\$\{")
+_READ = re.compile(r"(?<![\w-])(--[\w-]+)(?![\w-]|:)")
 _PROPERTY = re.compile(r"(--[\w-]+):[^;]*;")
 
 
@@ -72,11 +76,14 @@ def used_style(style: str, script: str) -> str:
         script: what `used_script` returned.
     """
 
+    words = set(_NAME.findall(script))
+    stems = tuple(_STEM.findall(script))
+
     def concerns(selector: str) -> bool:
         if re.match(r"(html|body)\b", selector.strip()):  # another theme
             return False
         classes = re.findall(r"\.([a-z][\w-]*)", selector)
-        return all(re.search(rf"\b{name}\b(?!-)", script) for name in classes)
+        return all(name in words or name.startswith(stems) for name in classes)
 
     rules = [
         (condition, selectors, body)
@@ -87,8 +94,7 @@ def used_style(style: str, script: str) -> str:
     kept = [body for _, _, body in rules]
     while True:
         # What was asked for only by a property that nobody asks for is dropped in the next round.
-        asked = script + "".join(kept)
-        fewer = [_asked_for(body, asked) for body in kept]
+        fewer = _asked_for(kept, script)
         if fewer == kept:
             break
         kept = fewer
@@ -99,13 +105,13 @@ def used_style(style: str, script: str) -> str:
     )
 
 
-def _asked_for(body: str, text: str) -> str:
-    """Return declarations without the custom properties that a text only sets."""
+def _asked_for(bodies: list[str], script: str) -> list[str]:
+    """Return declarations without the custom properties that nobody asks for."""
+    text = "\n".join([script, *bodies])
+    read, stems = set(_READ.findall(text)), tuple(_STEM.findall(text))
 
     def needed(declaration: re.Match) -> str:
         name = declaration[1]
-        made = re.sub(r"\d+$", "${", name)  # such as --xp-ramp-${i}
-        read = re.search(rf"{re.escape(name)}(?![\w-]|:)", text)
-        return declaration[0] if read or (made != name and made in text) else ""
+        return declaration[0] if name in read or name.startswith(stems) else ""
 
-    return _PROPERTY.sub(needed, body)
+    return [_PROPERTY.sub(needed, body) for body in bodies]

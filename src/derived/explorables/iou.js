@@ -405,11 +405,11 @@ function build({ root, state, initial, change: alter, redraw, save, say }) {
   const stage = element("div", { class: "xp-stage" }, canvas, drawing);
 
   const picture = {};
-  for (const name of ["b", "a"]) {
+  for (const [name, color] of [["b", "xp-b"], ["a", "xp-a"]]) {
     const frame = shape("rect", { class: "xp-box", "data-box": name });
     const letter = shape("text", { class: "xp-letter" }, name.toUpperCase());
     const corners = [0, 1, 2, 3].map(() => shape("rect", { class: "xp-corner", width: 8, height: 8 }));
-    boxes.append(shape("g", { class: `xp-${name}` }, frame, letter, ...corners));
+    boxes.append(shape("g", { class: color }, frame, letter, ...corners));
     picture[name] = { frame, letter, corners };
   }
   const path = Object.fromEntries(

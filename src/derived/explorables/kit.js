@@ -218,7 +218,7 @@ export function lineSample(name) {
 
 /** A name that no other element of the page has; each figure brings a kit of its own, so none counts. */
 function unique(stem) {
-  return `xp-${stem}-${Math.random().toString(36).slice(2)}`;
+  return `explorable-${stem}-${Math.random().toString(36).slice(2)}`;
 }
 
 /**

@@ -1,6 +1,7 @@
 """The interactive figure of the chapter on removing the softmax."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from derived.explorables._base import Explorable
@@ -21,19 +22,17 @@ class Places(State):
     expected = "a dict from letters to (x, y)"
 
     def checked(self, value: Any) -> dict[str, tuple[float, ...]]:
-        try:
-            places = dict(value)
-        except (TypeError, ValueError):
+        if not isinstance(value, Mapping):
             self.refuse(value)
-        for letter in places:
+        for letter in value:
             if letter not in tuple(LETTERS):
                 message = f"{self.name} must be those of letters from A to L; got {letter!r}"
                 raise ValueError(message)
-        points = {letter: floats(point) for letter, point in places.items()}
+        points = {letter: floats(point) for letter, point in value.items()}
         for letter, point in points.items():
             # What is on the rim is rounded to four digits, so its length is not always 1.
             if len(point) != 2 or math.hypot(*point) > 1.001:
-                name, got = f"{self.name}[{letter!r}]", places[letter]
+                name, got = f"{self.name}[{letter!r}]", value[letter]
                 raise ValueError(f"{name} must be (x, y) in the unit disk; got {got!r}")
         return points
 

@@ -217,7 +217,7 @@ def width_sweep(
 
     Raises:
         ValueError: for data of other shapes or dtypes, no widths or no rates, or such, a number of
-            steps or a batch size that isn't above 0.
+            steps or a batch size that isn't above 0, a seed that isn't an integer of at least 0.
     """
     run = {"steps": steps, "batch_size": batch_size, "seed": seed}
     losses = [

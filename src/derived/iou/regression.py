@@ -29,7 +29,8 @@ def regression_cases(
     experiment", with 5,000 points.
 
     Raises:
-        ValueError: for a number of points that isn't an integer of at least 1.
+        ValueError: for a number of points that isn't an integer of at least 1, or a seed that isn't
+            one of at least 0.
     """
     ratios = torch.tensor([1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4])
     areas = torch.tensor([0.5, 0.67, 0.75, 1, 1.33, 1.5, 2])

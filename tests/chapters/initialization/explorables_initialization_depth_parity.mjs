@@ -1,5 +1,5 @@
 // Evaluates the pure functions of the figure "signal through depth" on what stdin gives.
-// node explorables_depth_parity.mjs MODULE.mjs < {"points": […], "maps": […], "runs": […]} > results
+// node explorables_initialization_depth_parity.mjs MODULE.mjs < {"points": […], "maps": […], "runs": […]} > results
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 

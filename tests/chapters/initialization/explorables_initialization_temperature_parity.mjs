@@ -1,5 +1,5 @@
 // Evaluates the pure functions of the figure "temperature of attention" on what stdin gives.
-// node explorables_initialization_parity.mjs MODULE.mjs < {"logits": […], "averages": […], …} > results
+// node explorables_initialization_temperature_parity.mjs MODULE.mjs < {"logits": […], "averages": […], …} > results
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 

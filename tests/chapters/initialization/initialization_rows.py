@@ -373,6 +373,9 @@ HELPERS = {
             "or such": [wrong(widths=[0]), wrong(rates=[0.0]), wrong(rates=[NAN])],
             "a number of steps": [wrong(steps=value) for value in COUNTS],
             "a batch size that isn't above 0": [wrong(batch_size=value) for value in COUNTS],
+            "a seed that isn't an integer of at least 0": [
+                wrong(seed=value) for value in (-1, 0.5, True, None)
+            ],
         },
         finite=lambda given: False,  # infinity says that training diverged
     ),

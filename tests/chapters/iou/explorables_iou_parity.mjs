@@ -1,5 +1,5 @@
 // Evaluates the pure functions of the interactive figure "push a box" on the boxes that stdin gives.
-// node explorables_parity.mjs MODULE.mjs < {"pairs": […], "flags": […], "runs": […], …} > results
+// node explorables_iou_parity.mjs MODULE.mjs < {"pairs": […], "flags": […], "runs": […], …} > results
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 

@@ -263,7 +263,10 @@ HELPERS = {
         {
             "a number of points that isn't an integer of at least 1": [
                 wrong(points=value) for value in (0, 1.0, True, "1")
-            ]
+            ],
+            "a seed that isn't one of at least 0": [
+                wrong(seed=value) for value in (-1, 1.0, True, "1")
+            ],
         },
     ),
     "iou.regression_slope": Helper(

@@ -488,11 +488,14 @@ def test_the_end_of_a_run_is_announced(show):
     assert "EIoU loss: 0.78" in said.text_content() and "MPDIoU" not in said.text_content()
 
 
+STEPS = "JSON.parse(document.querySelector('.explorable-live').dataset.now).step > 0"
+
+
 def test_a_run_is_animated_unless_motion_is_unwanted(show):
     tab = show()
     tab.emulate_media(reduced_motion="no-preference")
     tab.click('[data-action="run"]')
-    tab.wait_for_timeout(400)
+    tab.wait_for_function(STEPS, polling=50)
     assert tab.locator('[data-action="run"]').text_content() == "Stop"
     tab.click('[data-action="run"]')
     assert 0 < now(tab)["step"] < 200
@@ -507,7 +510,8 @@ SHOWN = """() => [...document.querySelectorAll("tr[data-kind][data-value]")]
 
 @pytest.mark.parametrize("touch", [False, True])
 def test_relatives_fold_in_a_narrow_column_only_and_the_chosen_one_shows(show, touch):
-    tab = show(width=360, touch=touch, kind="wiou")
+    tab = show(width=360 if touch else 900, touch=touch, kind="wiou")
+    tab.set_viewport_size({"width": 360, "height": 800})
     folded, unfolded = [*KINDS[:5], "wiou"], list(KINDS)
     assert tab.evaluate(SHOWN) == folded
     fold = tab.get_by_role("button", name="6 relatives")

@@ -442,7 +442,7 @@ def test_what_changes_is_announced(memory_tab):
 
 
 def test_touch_drags_keys_and_bars_and_leaves_the_page_where_it_is(memory_tab):
-    tab = memory_tab(width=375, touch=True)
+    tab = memory_tab(width=360, touch=True)
     tab.evaluate("document.body.style.paddingBottom = '2000px'")
     touch = tab.context.new_cdp_session(tab)
 

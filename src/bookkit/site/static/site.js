@@ -98,6 +98,8 @@
   measure();
   window.addEventListener("load", () => measure());
   window.addEventListener("resize", () => measure());
+  // A formula is as wide as its glyphs, and some fonts come only when they are needed.
+  document.fonts.addEventListener("loadingdone", () => measure());
   on("details", "toggle", () => measure());
   // What was laid out once stays so: it need not be done again, and a picture of the page is whole.
   document.addEventListener("contentvisibilityautostatechange", ({ skipped, target }) => {
@@ -123,10 +125,12 @@
   };
   const copyButton = document.querySelector(".copybtn");
   let copies = 0;
+  // What a parser of its own makes of a text runs no script.
+  const nodes = (html) => new DOMParser().parseFromString(html, "text/html").body.childNodes;
   const fill = (place, html, sources) => {
-    place.innerHTML = html;
+    place.replaceChildren(...nodes(html));
     for (const slot of place.querySelectorAll("[data-source]")) {
-      slot.outerHTML = sources[slot.dataset.source];
+      slot.replaceWith(...nodes(sources[slot.dataset.source]));
     }
     for (const code of copyButton ? place.querySelectorAll(".highlight > pre") : []) {
       code.id = `verified-source-${(copies += 1)}`;
