@@ -1092,7 +1092,7 @@ def test_a_denoiser_gets_states_in_the_samplers_dtype_and_a_time_for_each(name, 
     kind = torch.int64 if schedule.discrete else {torch.float16: torch.float32}.get(dtype, dtype)
     middle = 500 if schedule.discrete else 0.5
     assert calls == [(dtype, kind, (3,), schedule.end), (dtype, kind, (3,), middle)]
-    assert len(seen) == 3 and seen[0] is x and seen[-1].equal(got)
+    assert len(seen) == 3 and seen[0].equal(x) and seen[-1].equal(got)
     assert all(state.dtype == dtype for state in seen)
     close(seen[1], (schedule.sigma(middle) / schedule.sigma(schedule.end)) * x.double(), 1e-3)
     assert got.dtype == dtype
