@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import json
 import math
 import os
@@ -9,12 +10,14 @@ import random
 import runpy
 import socket
 import sys
+from fractions import Fraction
 
 import nbformat
 import numpy
 import pytest
 import torch
 from nbclient import NotebookClient
+from safetensors import safe_open
 from safetensors.torch import save_file
 from support import run, seconds
 from torch import nn
@@ -181,6 +184,13 @@ def test_batches_are_whole_shuffles_one_after_another():
     assert rows[:10].tolist() != rows[10:20].tolist()
 
 
+def test_batches_are_made_when_it_is_their_turn():
+    """All of them would not fit into any memory."""
+    order = batches((torch.arange(10),), steps=10**15, batch_size=4)
+    rows = torch.cat([batch for (batch,) in itertools.islice(order, 25)])
+    assert all(sorted(some.tolist()) == [*range(10)] for some in rows.split(10))
+
+
 def test_a_batch_may_be_larger_than_the_data():
     ((column,),) = batches((torch.arange(3),), steps=1, batch_size=7)
     assert column.bincount().tolist() in ([3, 2, 2], [2, 3, 2], [2, 2, 3])
@@ -238,6 +248,44 @@ def test_the_average_follows_its_formula():
         expected = d * expected + (1 - d) * weight
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-12)
     assert not average.training and not average.module.weight.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_average_of_a_half_type_moves_by_less_than_its_numbers_are_apart(dtype):
+    model, exact = nn.Linear(3, 1).to(dtype), nn.Linear(3, 1)
+    exact.load_state_dict(model.state_dict())
+    average, right = moving_average(model), moving_average(exact)
+    for step in range(500):
+        with torch.no_grad():
+            for parameter, wide in zip(model.parameters(), exact.parameters(), strict=True):
+                parameter.fill_(1 + step / 512)
+                wide.copy_(parameter)
+        average.update_parameters(model)
+        right.update_parameters(exact)
+        if step == 250:  # what is between the numbers survives a file
+            state = average.state_dict()
+            average = moving_average(model)
+            average.load_state_dict(state)
+    assert average.module.weight.dtype == dtype
+    assert average(torch.ones(1, 3, dtype=dtype)).dtype == dtype
+    nearest = right.module.weight.to(dtype)
+    assert torch.equal(average.module.weight, nearest)
+
+
+def test_parameters_that_are_no_floats_are_copied_to_the_average():
+    model = nn.Linear(1, 1)
+    model.steps = nn.Parameter(torch.tensor([3]), requires_grad=False)
+    model.mask = nn.Parameter(torch.tensor([True]), requires_grad=False)
+    model.turn = nn.Parameter(torch.tensor([1 + 2j]))
+    average = moving_average(model, decay=0.9)
+    average.update_parameters(model)
+    model.steps.data, model.mask.data = torch.tensor([5]), torch.tensor([False])
+    with torch.no_grad():
+        model.turn.fill_(3)
+    average.update_parameters(model)
+    assert average.module.steps.item() == 5 and not average.module.mask.item()
+    share = 1 - 2 / 11
+    assert average.module.turn.item() == pytest.approx(1 + 2j + share * (2 - 2j))
 
 
 def test_the_average_changes_nothing_else():
@@ -345,6 +393,87 @@ def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path):
         fit(nn.Linear(3, 1), loss, examples(), steps=1, checkpoint=path)
 
 
+class Noted(nn.Linear):
+    """A layer that keeps something beside its tensors."""
+
+    def __init__(self, note):
+        super().__init__(3, 1)
+        self.note = note
+
+    def get_extra_state(self):
+        return self.note
+
+    def set_extra_state(self, state):
+        self.note = state
+
+
+def test_a_checkpoint_holds_plain_data_beside_tensors(tmp_path):
+    path, note = tmp_path / "run.safetensors", {"version": [1, 0.1], "of": None}
+    model = Noted(note)
+    options = {"steps": 2, "checkpoint": path}
+    fit(model, loss, examples(), ema=moving_average(model), **options)
+    later = Noted({})
+    average = moving_average(later)
+    fit(later, loss, examples(), ema=average, **options)
+    assert later.note == average.module.note == note
+    assert torch.equal(weights(later), weights(model))
+
+
+@pytest.mark.parametrize("note", [{1, 2}, {1: "text"}, (1, 2), object()])
+def test_what_no_checkpoint_can_hold_is_refused_before_the_first_step(note, tmp_path):
+    def never(model, *batch):
+        raise AssertionError("a step was taken")
+
+    with pytest.raises(ValueError, match="checkpoint: expected tensors and plain data"):
+        fit(Noted(note), never, examples(), steps=2, checkpoint=tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_there_before_the_first_step(tmp_path):
+    path = tmp_path / "run.safetensors"
+
+    def interrupted(model, *batch):
+        assert path.exists()
+        raise Interrupted
+
+    model, whole = make_model(), make_model()
+    options = {"steps": 3, "seed": 4}
+    torch.manual_seed(5)  # of the dropout
+    with pytest.raises(Interrupted):
+        fit(model, interrupted, examples(), checkpoint=path, **options)
+    fit(model, loss, examples(), checkpoint=path, **options)
+    torch.manual_seed(5)
+    fit(whole, loss, examples(), **options)
+    assert torch.equal(weights(model), weights(whole))
+
+
+@pytest.mark.parametrize("lr", [numpy.float32(0.25), numpy.int64(1), Fraction(1, 4)])
+def test_settings_are_stored_as_plain_numbers(lr, tmp_path):
+    path, images = tmp_path / "run.safetensors", torch.randn(4, 3, 2, 2)
+    model = nn.Conv2d(3, 1, 2).to(memory_format=torch.channels_last)
+    options = {"steps": numpy.int32(2), "batch_size": numpy.int64(2), "clip": numpy.float64(1)}
+    for _ in range(2):  # the second takes up what the first has written
+        fit(
+            model,
+            lambda m, x: m(x).square().mean(),
+            (images,),
+            lr=lr,
+            checkpoint=path,
+            **options,
+        )
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["settings"])["lr"] == lr
+
+
+def test_one_step_of_every_schedule_has_the_rate_asked_for():
+    for schedule in SCHEDULES:
+        model = nn.Linear(1, 1, bias=False)
+        before = model.weight.item()
+        options = {"steps": 1, "lr": 0.25, "optimizer": "sgd", "schedule": schedule}
+        fit(model, lambda m, x: m(x).sum(), (torch.ones(1, 1),), batch_size=1, **options)
+        assert before - model.weight.item() == pytest.approx(0.25, rel=1e-5)
+
+
 def test_a_checkpoint_that_can_not_be_written_is_noticed_before_training(tmp_path):
     with pytest.raises(ValueError, match="checkpoint: expected a file in a folder that exists"):
         fit(nn.Linear(3, 1), loss, examples(), steps=1, checkpoint=tmp_path / "no" / "run.st")
@@ -358,13 +487,33 @@ from derived.training import fit, moving_average, seed_everything
 from torch.nn.functional import mse_loss
 torch.set_num_threads(1)
 seed_everything(0)
-model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+class Model(torch.nn.Module):
+    # With an attribute that the loss reads, a layer that it leaves out, and a mask.
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+        )
+        self.spare = torch.nn.Linear(2, 2)
+        self.scale = 2.0
+        self.register_buffer("mask", torch.tensor([True, False]))
+
+    def encode(self, x):
+        return self.layers[:2](x)
+
+    def forward(self, x):
+        return self.layers[2](self.encode(x))
+
+
+seed_everything(int(os.environ.get("RANK", 0)))  # all start with the weights of the first
+model = Model()
+seed_everything(0)
 average = moving_average(model, decay=0.5)
 inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(5))
 data = inputs, inputs.sin().sum(-1, keepdim=True)
 folder, rank = Path(sys.argv[1]), os.environ.get("RANK", "alone")
 options = {"batch_size": 16, "lr": 0.1, "clip": 0.5, "ema": average}
-losses = fit(model, lambda m, x, y: mse_loss(m(x), y), data, steps=20, **options)
+losses = fit(model, lambda m, x, y: mse_loss(m.scale * m.layers[2](m.encode(x)), y), data, steps=20, **options)
 noise = []
 def with_noise(m, x, y):
     noise.append(torch.randn(()).item())

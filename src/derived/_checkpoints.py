@@ -29,7 +29,11 @@ class Run:
     losses: list[Tensor] = field(default_factory=list)
 
     def save(self, path: Path, generators: dict[str, Tensor]) -> None:
-        """Write the run and the states of its generators; an interrupted write leaves the old file."""
+        """Write the run and the states of its generators; an interrupted write leaves the old file.
+
+        Raises:
+            ValueError: for a state of the model that is neither a tensor nor plain data.
+        """
         from safetensors.torch import save_file
 
         descent = self.descent.state_dict()
@@ -38,16 +42,23 @@ class Run:
         parts |= {f"optimizer.{index}": state for index, state in moments.items()}
         if self.average:
             parts["ema"] = self.average.state_dict()
+        state = {f"{part}/{name}": value for part in parts for name, value in parts[part].items()}
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        extra = {name: value for name, value in state.items() if name not in tensors}
+        for name, value in extra.items():  # as `nn.Module.get_extra_state` returns it
+            _plain_data(name, value)
+        tensors["losses"] = torch.stack(self.losses) if self.losses else torch.empty(0)
+        # Clones, because safetensors refuses weights that share memory or aren't contiguous.
+        dense = torch.contiguous_format
         tensors = {
-            f"{part}/{name}": tensor for part in parts for name, tensor in parts[part].items()
+            name: tensor.detach().cpu().clone(memory_format=dense)
+            for name, tensor in tensors.items()
         }
-        tensors["losses"] = torch.stack(self.losses)
-        # Clones, because safetensors refuses weights that share memory.
-        tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         plain = {
             "settings": self.settings,
             "optimizer": descent["param_groups"],
             "schedule": self.plan.state_dict(),
+            "extra": extra,
         }
         unfinished = path.with_name(f"{path.name}.part")
         save_file(tensors, unfinished, {name: json.dumps(value) for name, value in plain.items()})
@@ -65,6 +76,7 @@ class Run:
             with safe_open(path, framework="pt") as file:
                 plain = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
                 flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            flat |= plain.get("extra", {})
             before = plain["settings"]
         except (SafetensorError, json.JSONDecodeError, KeyError) as error:
             raise ValueError(f"checkpoint: {path} is no checkpoint of `fit` ({error!r})") from None
@@ -75,7 +87,7 @@ class Run:
                     "choose another file to start afresh"
                 )
 
-        def part(prefix: str) -> dict[str, Tensor]:
+        def part(prefix: str) -> dict[str, Any]:
             return {
                 name.removeprefix(f"{prefix}/"): tensor
                 for name, tensor in flat.items()
@@ -92,6 +104,19 @@ class Run:
         self.plan.load_state_dict(plain["schedule"])
         self.losses = list(flat["losses"].to(next(self.model.parameters()).device))
         return part("generator")
+
+
+def _plain_data(name: str, value: Any) -> None:
+    """Refuse what a text can't hold so that it comes back the same."""
+    try:
+        same = json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"checkpoint: expected tensors and plain data (numbers, text, lists and dicts with "
+            f"text as keys) in the model's state, got {value!r} as {name}"
+        )
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:

@@ -20,9 +20,21 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import TransformType
 
-__all__ = ["broadcastable", "checks_values", "count", "finite_floats", "finite_number", "floats"]
-__all__ += ["integer", "is_number", "network", "not_negative", "number", "one_of", "optional"]
+__all__ = ["broadcastable", "checks_values", "comparable", "count", "finite_floats"]
+__all__ += [
+    "finite_number",
+    "floats",
+    "integer",
+    "is_number",
+    "mapped",
+    "network",
+    "not_negative",
+    "number",
+    "one_of",
+    "optional",
+]
 __all__ += ["positive", "positive_or_infinite", "real_tensor", "same_length", "same_shape", "seed"]
 __all__ += ["share", "validated", "validation"]
 
@@ -38,7 +50,7 @@ def validation(enabled: bool) -> Iterator[None]:
 
     They look for NaN, infinity and what else a formula does not allow, and make a GPU wait for its
     results. Off, NaN goes in and comes out as NaN. Shapes, dtypes and options are always checked.
-    The switch is local to the thread or the asynchronous task.
+    Inside `torch.func.vmap` values can't be looked at, and they are off. The switch is local to the thread or the asynchronous task.
     """
     token = _checks_values.set(enabled)
     try:
@@ -49,7 +61,13 @@ def validation(enabled: bool) -> Iterator[None]:
 
 def checks_values() -> bool:
     """Say whether checks may look at values, see `validation`."""
-    return _checks_values.get()
+    return _checks_values.get() and not mapped()
+
+
+def mapped() -> bool:
+    """Say whether `torch.func.vmap` is at work, in which a tensor has no values to look at."""
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == TransformType.Vmap for level in levels)
 
 
 def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Callable]:
@@ -59,8 +77,9 @@ def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Cal
         relations: functions of all arguments, by name, called when each has passed on its own.
         checks: for the argument of that name, a function of the name and the value.
 
-    A check raises `ValueError` and returns nothing. NumPy's numbers, also those in a list or a
-    tuple, arrive at the checks and at the function as Python's.
+    A check raises `ValueError` and returns nothing. NumPy's numbers and fractions, also those in a
+    list or a tuple, arrive at the checks and at the function as Python's int and float, which all
+    that follows can compute with and store.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -85,11 +104,15 @@ def validated(*relations: Relation, **checks: Check) -> Callable[[Callable], Cal
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy, or a list or tuple with such, as of Python's types."""
+    """Return a number of NumPy or a fraction, or a list or tuple with such, as of Python's types."""
     if isinstance(value, numpy.number):
         return value.item()
-    if type(value) in (list, tuple) and any(isinstance(each, numpy.number) for each in value):
-        return type(value)(map(_plain, value))
+    if isinstance(value, Real) and not isinstance(value, int | float):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if type(value) in (list, tuple):
+        plain = [_plain(each) for each in value]
+        if any(new is not old for new, old in zip(plain, value, strict=True)):
+            return type(value)(plain)
     return value
 
 
@@ -103,6 +126,12 @@ def real_tensor(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a torch.Tensor, got {_kind(value)}")  # noqa: TRY004
     if value.dtype == torch.bool or value.is_complex():
         raise ValueError(f"{name}: expected real numbers (float or integer), got {value.dtype}")
+
+
+def comparable(value: Tensor) -> Tensor:
+    """Return a tensor as PyTorch can compare it: for its wider unsigned integers, in float64."""
+    unsigned = value.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return value.double() if unsigned else value
 
 
 def floats(name: str, value: Any) -> None:

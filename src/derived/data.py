@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from derived._devices import on_the_cpu
+
 __all__ = ["INK", "digits_on_canvas", "mnist", "text_corpus"]
 
 INK = 0.2  # a pixel brighter than this belongs to the digit
@@ -38,6 +40,7 @@ def _mnist() -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(labels).long()
 
 
+@on_the_cpu
 def mnist() -> tuple[Float32[Tensor, "5000 28 28"], Int64[Tensor, "5000"]]:
     """Return 5,000 digits of MNIST, 500 a class, as images in 0..1 and labels 0..9.
 
@@ -50,6 +53,7 @@ def mnist() -> tuple[Float32[Tensor, "5000 28 28"], Int64[Tensor, "5000"]]:
     return images.clone(), labels.clone()
 
 
+@on_the_cpu
 def digits_on_canvas(
     n: int,
     *,
@@ -134,6 +138,7 @@ def _text() -> tuple[Tensor, str]:
     return torch.tensor([number[character] for character in text]), alphabet
 
 
+@on_the_cpu
 def text_corpus(*, split: str = "train") -> tuple[Int64[Tensor, "n"], str]:
     """Return a text as numbers of its characters, and the alphabet of 94 that they count in.
 

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import TextIOBase
 from numbers import Real
@@ -50,7 +50,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW,
 SCHEDULES: dict[str, Callable[[Optimizer, float, int], LRScheduler]] = {
     "constant": lambda optimizer, lr, steps: ConstantLR(optimizer, factor=1),
     "cosine": lambda optimizer, lr, steps: CosineAnnealingLR(optimizer, steps),
-    "onecycle": lambda optimizer, lr, steps: OneCycleLR(optimizer, lr, total_steps=steps),
+    # Of one step there is no cycle, but a first rate of a millionth.
+    "onecycle": lambda optimizer, lr, steps: (
+        OneCycleLR(optimizer, lr, total_steps=steps)
+        if steps > 1
+        else ConstantLR(optimizer, factor=1)
+    ),
 }
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}  # what matrix products are computed in
@@ -91,18 +96,29 @@ def batches(
     """Return `steps` batches, each the same rows of every tensor in `data`, in random order.
 
     The order is one shuffle of all rows after the other, cut into batches: each row has come k
-    times before any comes k + 1 times. It depends on `seed` alone.
+    times before any comes k + 1 times. It depends on `seed` alone. Shuffles are drawn as they are
+    needed: memory doesn't grow with `steps`.
 
     Raises:
         ValueError: for data without rows or of different lengths, counts below 1, and a seed that
             is not an integer of at least 0.
     """
-    generator = torch.Generator().manual_seed(seed)
-    rows = len(data[0])
-    passes = math.ceil(steps * batch_size / rows)
-    order = torch.cat([torch.randperm(rows, generator=generator) for _ in range(passes)])
-    row_numbers = order.split(batch_size)[:steps]
-    return (tuple(column[batch.to(column.device)] for column in data) for batch in row_numbers)
+    order = _row_numbers(len(data[0]), batch_size, torch.Generator("cpu").manual_seed(seed))
+    return (
+        tuple(column[rows.to(column.device)] for column in data)
+        for rows in itertools.islice(order, steps)
+    )
+
+
+def _row_numbers(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of row numbers, cut from one shuffle of all after the other."""
+    rest = torch.empty(0, dtype=torch.int64, device="cpu")
+    while True:
+        passes = math.ceil(max(0, batch_size - len(rest)) / rows)
+        fresh = [torch.randperm(rows, generator=generator, device="cpu") for _ in range(passes)]
+        order = torch.cat([rest, *fresh])
+        yield order[:batch_size]
+        rest = order[batch_size:].clone()  # or the memory of what is used up stays
 
 
 @validated(model=network, decay=number(least=0, below=1))
@@ -114,7 +130,8 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
         a_1 = θ_1,    a_{k+1} = d_k a_k + (1 - d_k) θ_{k+1},    d_k = min(decay, (1 + k) / (10 + k)).
 
     The smaller d_k of the first steps let the average forget the start. Call the result like the
-    model; its weights alone are `average.module.state_dict()`.
+    model; its weights alone are `average.module.state_dict()`. What a half type rounds away of an
+    update is kept for the next ones. Parameters that are no floats are copied.
 
     Raises:
         ValueError: for what is no module, or a decay outside [0, 1).
@@ -123,12 +140,47 @@ def moving_average(model: nn.Module, *, decay: Real = 0.999) -> AveragedModel:
     `ExponentialMovingAverage` with `num_updates`.
     """
 
-    @torch.no_grad()
-    def update(average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-        done = updates.item()
-        torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + done) / (10 + done)))
+    return _MovingAverage(model, decay).eval().requires_grad_(False)
 
-    return AveragedModel(model, multi_avg_fn=update).eval().requires_grad_(False)
+
+class _MovingAverage(AveragedModel):
+    """The average that `moving_average` describes, of weights of any dtype."""
+
+    def __init__(self, model: nn.Module, decay: Real) -> None:
+        super().__init__(model, multi_avg_fn=self._update)
+        self.decay = decay
+        # Of a half type, whose numbers next to each other an update of a thousandth lies between.
+        for index, weight in self._halves(self.module):
+            self.register_buffer(f"rest_{index}", torch.zeros_like(weight, dtype=torch.float32))
+
+    @staticmethod
+    def _halves(model: nn.Module) -> Iterator[tuple[int, Tensor]]:
+        for index, weight in enumerate(model.parameters()):
+            if weight.dtype in (torch.float16, torch.bfloat16):
+                yield index, weight.detach()
+
+    def _share(self, updates: Tensor) -> float:
+        """Return the share of the new weights, 1 - d_k."""
+        done = updates.item()
+        return 1 - min(self.decay, (1 + done) / (10 + done))
+
+    def _update(self, average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        if not (average[0].is_floating_point() or average[0].is_complex()):
+            torch._foreach_copy_(average, weights)
+        elif average[0].dtype not in (torch.float16, torch.bfloat16):
+            torch._foreach_lerp_(average, weights, self._share(updates))
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        if self.n_averaged > 0:
+            share = self._share(self.n_averaged)
+            pairs = zip(self._halves(self.module), self._halves(model), strict=True)
+            for (index, average), (_, weight) in pairs:
+                rest = self.get_buffer(f"rest_{index}")
+                exact = (average.float() + rest).lerp(weight.to(rest), share)
+                average.copy_(exact)
+                rest.copy_(exact - average.float())
+        super().update_parameters(model)
 
 
 def _trainable(name: str, value: Any) -> None:
@@ -210,15 +262,15 @@ def fit(
         ema: what `moving_average(model)` returned, updated after each step.
         precision: one of `PRECISIONS`; bf16 computes `loss` under `torch.autocast` and leaves
             weights, moments and the average in their own precision.
-        checkpoint: a safetensors file for all that the run has come to, written every `save_every`
-            steps and at the end. If it exists, the run goes on from there, with the weights that
+        checkpoint: a safetensors file for all that the run has come to, written before the first
+            step, every `save_every` steps and at the end. If it exists, the run goes on from there, with the weights that
             an uninterrupted run would have had to the last bit.
 
     Raises:
         ValueError: for a model without weights to train, data without rows or of different
             lengths, counts below 1, a rate or a clip that is not above 0, a seed that is not an
             integer of at least 0, an unknown name, a checkpoint of a run with other settings, a
-            batch that does not divide among the processes, or a loss that is not one finite
+            model with a state that a checkpoint can't hold, a batch that does not divide among the processes, or a loss that is not one finite
             number (the model keeps the weights it had before that step).
     """
     order = batches(data, steps=steps, batch_size=batch_size, seed=seed)
@@ -241,13 +293,16 @@ def fit(
         # Clones, because PyTorch reads a generator's state from where the memory of a view begins.
         own = {name: state[rank].clone() for name, state in states.items()}
         restore_generators(own, where)
-    network = team.prepare_model(model) if team else model
+    elif checkpoint:  # what can't be saved is known before hours of training
+        _save(run, Path(checkpoint), team, where)
+    if team:
+        _share_first(itertools.chain(model.parameters(), model.buffers()))
     low = PRECISIONS[precision]
     done = len(run.losses)
     with _progress(steps, watched=rank == 0) as show:
         for step, batch in enumerate(itertools.islice(order, done, None), done + 1):
             with torch.autocast(where.type, low) if low else nullcontext():
-                value = loss(network, *(column[rank::ranks].to(where) for column in batch))
+                value = loss(model, *(column[rank::ranks].to(where) for column in batch))
             mean = _mean(team, value.detach())
             if value.shape or not mean.isfinite():
                 raise ValueError(
@@ -255,6 +310,9 @@ def fit(
                 )
             descent.zero_grad()
             value.backward()
+            if team:
+                _share_gradients(team, model)
+                _share_first(model.buffers())
             if clip:
                 nn.utils.clip_grad_norm_(model.parameters(), clip)
             descent.step()
@@ -264,11 +322,7 @@ def fit(
             run.losses.append(mean)
             show(step, mean)
             if checkpoint and (step % save_every == 0 or step == steps):
-                states = {name: _all(team, state) for name, state in generators(where).items()}
-                if rank == 0:
-                    run.save(Path(checkpoint), states)
-                if team:
-                    team.wait_for_everyone()
+                _save(run, Path(checkpoint), team, where)
     return torch.stack(run.losses).cpu()
 
 
@@ -282,6 +336,39 @@ def _team():
     from accelerate import Accelerator
 
     return Accelerator(mixed_precision="no")
+
+
+def _save(run: Run, path: Path, team, where: torch.device) -> None:
+    """Write a checkpoint with the generators of every process."""
+    states = {name: _all(team, state) for name, state in generators(where).items()}
+    if not team or team.is_main_process:
+        run.save(path, states)
+    if team:
+        team.wait_for_everyone()
+
+
+@torch.no_grad()
+def _share_first(tensors: Iterable[Tensor]) -> None:
+    """Give every process what the first has in its tensors."""
+    for tensor in tensors:
+        whole = tensor.detach().contiguous()
+        torch.distributed.broadcast(whole, 0)
+        tensor.copy_(whole)
+
+
+@torch.no_grad()
+def _share_gradients(team, model: nn.Module) -> None:
+    """Give every process the mean of the gradients; weights without one on all of them keep none.
+
+    The model stays as it is, with its attributes and with layers that a loss leaves out. A wrapper
+    such as DistributedDataParallel takes both away.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    used = torch.tensor([weight.grad is not None for weight in weights]).float().to(team.device)
+    for weight, users in zip(weights, team.reduce(used, "sum").tolist(), strict=True):
+        if users:
+            own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = team.reduce(own.contiguous(), "mean")
 
 
 def _mean(team, value: Tensor) -> Tensor:

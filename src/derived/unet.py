@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from derived._devices import on_the_cpu
 from derived._validation import checks_values, count, network, validated
 from derived.data import mnist
 from derived.diffusion import Schedule, convert, energy_distance, sample
@@ -115,7 +116,7 @@ class UNet(nn.Module):
         Raises:
             ValueError: for shapes that do not fit, or a label outside 0..classes.
         """
-        about = functional.silu(self.time(_waves(t)) + self.label(labels))
+        about = functional.silu(self.time(_waves(t).to(x.dtype)) + self.label(labels))
         fine = self.down(self.enter(x), about)
         coarse = self.shrink(fine)
         for block in self.bottom:
@@ -188,6 +189,7 @@ def load_checkpoint(name: str) -> tuple[UNet, dict[str, Any]]:
     return model.eval(), recipe
 
 
+@on_the_cpu
 def held_out() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return MNIST's digits in -1..1 with their labels: 4,500 to train on, and the 500 held out."""
     images, labels = mnist()
@@ -207,7 +209,8 @@ def velocity_loss(model: nn.Module, x0: Tensor, labels: Tensor) -> Tensor:
     known = torch.rand(len(x0), device=x0.device) >= _UNLABELED
     labels = torch.where(known, labels, _CLASSES)
     weight = t[:, None, None, None]
-    answer = model((1 - weight) * x0 + weight * eps, t, labels)
+    state = ((1 - weight) * x0 + weight * eps).to(x0.dtype)  # of half images, too
+    answer = model(state, t, labels)
     return (answer - (eps - x0)).square().mean()
 
 

@@ -51,6 +51,15 @@ def _finite_tensor(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected finite numbers, got {value.tolist()}")
 
 
+def _rounding(weights: Tensor) -> float:
+    """Return how far from 1 the sum of weights of a half type may be, each of them rounded."""
+    return torch.finfo(weights.dtype).eps if _is_half(weights) else 0.0
+
+
+def _is_half(weights: Tensor) -> bool:
+    return weights.dtype in (torch.float16, torch.bfloat16)
+
+
 def _components(arguments: dict[str, Any]) -> None:
     """Refuse what doesn't describe the components of a mixture."""
     weights, means, stds = (arguments[name] for name in ("weights", "means", "stds"))
@@ -60,7 +69,8 @@ def _components(arguments: dict[str, Any]) -> None:
             "weights, means and stds: expected shapes (k,), (k, dim) and (k,), got "
             f"{tuple(weights.shape)}, {tuple(means.shape)} and {tuple(stds.shape)}"
         )
-    if not (weights > 0).all() or abs(weights.sum() - 1) > 1e-6:
+    total = weights.double().sum()
+    if not (weights > 0).all() or abs(total - 1) > max(1e-6, _rounding(weights)):
         raise ValueError(f"weights: expected positive numbers of sum 1, got {weights.tolist()}")
     if (stds < 0).any():
         raise ValueError(f"stds: expected numbers of at least 0, got {stds.tolist()}")
@@ -75,7 +85,8 @@ class GaussianMixture:
     of `x`; `alpha` and `sigma` are numbers or tensors of shape `()` or `(batch,)`. On the CPU.
 
     Args:
-        weights: $\pi_k$, positive, of sum 1, shape `(components,)`.
+        weights: $\pi_k$, positive, of sum 1, shape `(components,)`. Those of a half type, whose
+            rounding shows, are divided by their sum.
         means: $\mu_k$, shape `(components, dim)`.
         stds: $s_k$, at least 0, shape `(components,)`; 0 is a point.
 
@@ -93,6 +104,8 @@ class GaussianMixture:
     def __init__(
         self, weights: Real[Tensor, "k"], means: Real[Tensor, "k d"], stds: Real[Tensor, "k"]
     ):
+        if _is_half(weights):
+            weights = weights.double() / weights.double().sum()
         for name, value in (("weights", weights), ("means", means), ("stds", stds)):
             object.__setattr__(self, name, value.detach().double().clone())
 
@@ -106,7 +119,11 @@ class GaussianMixture:
     ) -> Float[Tensor, "n d"]:
         """Return `n` independent samples, `(n, dim)`."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        shape, like = (
+            (n, self.means.shape[1]),
+            {"dtype": torch.float64, "device": self.means.device},
+        )
+        noise = torch.randn(shape, generator=generator, **like)
         return (self.means[k] + self.stds[k, None] * noise).to(dtype)
 
     @validated(alpha=_level, sigma=_level)
@@ -166,7 +183,8 @@ class GaussianMixture:
 
     def _at(self, x: Tensor, alpha: Time, sigma: Time) -> "_Posterior":
         alpha, sigma = (
-            torch.as_tensor(c, dtype=torch.float64).reshape(-1, 1) for c in (alpha, sigma)
+            torch.as_tensor(c, dtype=torch.float64, device=x.device).reshape(-1, 1)
+            for c in (alpha, sigma)
         )
         posterior = _Posterior(self, x.double(), alpha, sigma)
         if checks_values() and not (posterior.variance > 0).all():

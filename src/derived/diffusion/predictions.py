@@ -91,7 +91,7 @@ def convert(
     alpha, sigma = _levels(schedule, t, x)
     (p, q), (p_new, q_new) = (_row(kind, alpha, sigma) for kind in (source, target))
     given = pred.double() * -sigma if source == "score" else pred.double()
-    if p.equal(p_new) and q.equal(q_new):
+    if {source, target} == {"eps", "score"}:
         wanted = given
     else:
         wanted = (p_new * q - q_new * p) * x.double() + (alpha * q_new - sigma * p_new) * given

@@ -1,5 +1,6 @@
 """The way from noise to data: single steps, solvers, noise levels."""
 
+import math
 import numbers
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from derived._validation import (
 from derived.diffusion._common import Denoiser, Solver, Time, _batch
 from derived.diffusion.predictions import guide
 from derived.diffusion.schedules import Schedule, _levels, _schedule, _timed
+
+_LARGEST = 700  # the logarithm of a number that float64 holds, as does its inverse
 
 
 def _falling(first: str, second: str) -> Callable[[dict[str, Any]], None]:
@@ -194,14 +197,17 @@ def sample(
     kind = torch.int64 if schedule.discrete else torch.promote_types(x.dtype, torch.float32)
 
     def denoised(state: Tensor, i: int) -> Tensor:
-        state, t = state.to(x.dtype), times[i].to(x.device, kind).expand(len(x))
-        result = denoiser(state, t)
+        t = times[i].to(x.device, kind).expand(len(x))
+        # A copy for each, which a denoiser may change.
+        result = denoiser(state.to(x.dtype, copy=True), t)
         if result.shape != x.shape:
             raise ValueError(
                 f"denoiser: expected the shape of x, {tuple(x.shape)}, got {tuple(result.shape)}"
             )
         if unconditional is not None:
-            result = guide(result.double(), unconditional(state, t).double(), guidance)
+            result = guide(
+                result.double(), unconditional(state.to(x.dtype, copy=True), t).double(), guidance
+            )
         return result.double() if clip is None else result.double().clamp(-clip, clip)
 
     step = {
@@ -211,11 +217,11 @@ def sample(
     }[solver]
     state, memory = x.double(), None
     if observe is not None:
-        observe(x)
+        observe(x.clone())
     for i in range(len(times) - 1):
         state, memory = step(denoised, state, i, levels, memory)
         if observe is not None:
-            observe(state.to(x.dtype))
+            observe(state.to(x.dtype, copy=True))
     return state.to(x.dtype)
 
 
@@ -289,12 +295,18 @@ def karras_sigmas(
     The times of `n` steps for `Schedule.edm`; for `n = 1` they are `sigma_max` and 0.
 
     Raises:
-        ValueError: for no steps, numbers that aren't positive, `sigma_min` not below `sigma_max`.
+        ValueError: for no steps, numbers that aren't positive, `sigma_min` not below `sigma_max`,
+            a `rho` so small that a power exceeds float64.
 
     Source: Karras et al. (2022), equation 5.
     """
     if sigma_min >= sigma_max:
         raise ValueError(f"sigma_min: expected less than sigma_max = {sigma_max}, got {sigma_min}")
+    if max(abs(math.log(sigma)) for sigma in (sigma_min, sigma_max)) > _LARGEST * rho:
+        raise ValueError(
+            f"rho: expected a number with which sigma^(1/rho) is one of float64, got {rho} for "
+            f"sigma from {sigma_min} to {sigma_max}"
+        )
     ends = [sigma ** (1 / rho) for sigma in (sigma_max, sigma_min)]
     sigmas = torch.linspace(*ends, n, dtype=torch.float64) ** rho
     sigmas[0] = sigma_max

@@ -3,6 +3,7 @@
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,32 @@ _NORM = {  # what stays constant along a schedule, as a function of alpha and si
     "flow": torch.add,
     "ve": lambda alpha, sigma: alpha,
 }
+
+
+# Functions of the module, as others could not be pickled, which a schedule must be for a process
+# that loads data.
+
+
+def _edm_levels(t: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.ones_like(t), t
+
+
+def _flow_levels(t: Tensor) -> tuple[Tensor, Tensor]:
+    return 1 - t, t
+
+
+def _chain_levels(alpha: Tensor, sigma: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    index = t.long()
+    return alpha.to(t.device).take(index), sigma.to(t.device).take(index)
+
+
+def _shifted_levels(
+    levels: Callable[[Tensor], tuple[Tensor, Tensor]], norm: str, factor: numbers.Real, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    alpha, sigma = levels(t)
+    noise = factor * sigma
+    size = _NORM[norm](alpha, noise)
+    return alpha / size, noise / size
 
 
 def _own_time(arguments: dict[str, Any]) -> None:
@@ -121,7 +148,7 @@ class Schedule:
 
         Source: Karras et al. (2022), table 1.
         """
-        return cls("edm", float(sigma_max), False, "ve", lambda t: (torch.ones_like(t), t))
+        return cls("edm", float(sigma_max), False, "ve", _edm_levels)
 
     @classmethod
     def rectified_flow(cls) -> "Schedule":
@@ -129,15 +156,11 @@ class Schedule:
 
         Source: Liu et al. (2023), with time the other way round: here 0 is the data.
         """
-        return cls("rectified_flow", 1.0, False, "flow", lambda t: (1 - t, t))
+        return cls("rectified_flow", 1.0, False, "flow", _flow_levels)
 
     @classmethod
     def _chain(cls, alpha: Tensor, sigma: Tensor, name: str) -> "Schedule":
-        def levels(t: Tensor) -> tuple[Tensor, Tensor]:
-            index = t.long()
-            return alpha.to(t.device)[index], sigma.to(t.device)[index]
-
-        return cls(name, float(len(alpha) - 1), True, "vp", levels)
+        return cls(name, float(len(alpha) - 1), True, "vp", partial(_chain_levels, alpha, sigma))
 
     @validated(_own_time)
     def alpha(self, t: Real[Tensor, "*shape"] | numbers.Real) -> Float[Tensor, "*shape"]:
@@ -197,8 +220,12 @@ class Schedule:
         first, last = alpha[1], alpha[-1]
         if last == first:
             raise ValueError(f"with_zero_terminal_snr: expected a chain that loses signal: {self}")
-        alpha[1:] = (alpha[1:] - last) * (first / (first - last))
-        sigma = ((1 - alpha) * (1 + alpha)).sqrt()
+        squeezed = (alpha[1:] - last) * (first / (first - last))
+        # 1 - alpha from what was missing before, whose digits don't cancel near t = 0.
+        missing = self.sigma(torch.arange(int(self.end) + 1)) ** 2 / (1 + alpha)
+        missing[1:] = missing[1] + (missing[1:] - missing[1]) * (first / (first - last))
+        alpha[1:] = squeezed
+        sigma = (missing * (1 + alpha)).sqrt()
         return self._chain(alpha, sigma, f"{self.name}.with_zero_terminal_snr()")
 
     @validated(factor=positive)
@@ -208,14 +235,8 @@ class Schedule:
         For rectified flow it's the time change $t'=kt/(1+(k-1)t)$. What is constant stays so.
         Source: Esser et al. (2024), section 5.3.2.
         """
-
-        def levels(t: Tensor) -> tuple[Tensor, Tensor]:
-            alpha, sigma = self._levels(t)
-            noise = factor * sigma
-            size = _NORM[self.norm](alpha, noise)
-            return alpha / size, noise / size
-
         name = f"{self.name}.shifted({factor:g})"
+        levels = partial(_shifted_levels, self._levels, self.norm, factor)
         return Schedule(name, self.end, self.discrete, self.norm, levels)
 
     def _levels_at(self, t: Tensor | numbers.Real) -> tuple[Tensor, Tensor]:
@@ -270,5 +291,8 @@ def _timed(x: str, *times: str) -> Callable[[dict[str, Any]], None]:
 
 def _levels(schedule: Schedule, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return alpha and sigma in float64, in a shape that broadcasts with `x`."""
-    t = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+    if isinstance(t, Tensor):
+        t = t.to(x.device, torch.float64)
+    else:  # as a number that torch.compile need not know
+        t = torch.full((), t, dtype=torch.float64, device=x.device)
     return tuple(c.reshape(-1, *[1] * (x.ndim - 1)) for c in schedule._levels(t))

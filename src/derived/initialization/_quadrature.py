@@ -1,4 +1,4 @@
-"""Integrals over a normal distribution."""
+"""Integrals over a normal distribution, on the CPU whatever the default device is."""
 
 import math
 from numbers import Real
@@ -9,12 +9,14 @@ from torch import Tensor
 
 _REACH = 12.0  # standard deviations; 1e-32 of a normal distribution lies beyond
 _X, _WEIGHT = map(torch.from_numpy, leggauss(20))  # on the piece from -1 to 1
-_KINKS = torch.arange(-16, 17, dtype=torch.float64) / 2  # where activations are put together
+_KINKS = (
+    torch.arange(-16, 17, dtype=torch.float64, device="cpu") / 2
+)  # where activations are put together
 
 
 def _normal_nodes(sigma: Real) -> tuple[Tensor, Tensor]:
     """Return where to evaluate a function of N(0, sigma²), and the weights, which add up to 1."""
-    even = torch.linspace(-_REACH, _REACH, 49, dtype=torch.float64)
+    even = torch.linspace(-_REACH, _REACH, 49, dtype=torch.float64, device="cpu")
     kinks = (_KINKS / max(sigma, 1e-300)).clamp(-_REACH, _REACH)
     z, weight = _gauss_legendre(torch.cat([even, kinks]).unique())
     return sigma * z, weight * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)

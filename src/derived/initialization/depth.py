@@ -27,6 +27,27 @@ def deepnorm_constants(layers: int, optimizer: str = "sgd") -> tuple[float, floa
     return (2 * layers) ** p, (8 * layers) ** -p
 
 
+@validated(encoder_layers=count, decoder_layers=count)
+def deepnorm_pair(
+    encoder_layers: int, decoder_layers: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    r"""Return DeepNorm's two constants for an encoder, and those for the decoder that reads it.
+
+    Each pair is $\alpha,\beta$ as of `deepnorm_constants`. With N layers of the encoder and M of the
+    decoder, whose layers have three branches each, $\alpha=0.81\,(N^4M)^{1/16}$ and
+    $\beta=0.87\,(N^4M)^{-1/16}$ for the encoder, $\alpha=(3M)^{1/4}$ and $\beta=(12M)^{-1/4}$ for
+    the decoder.
+
+    Raises:
+        ValueError: for layers below 1.
+
+    Source: Wang et al. (2022), figure 2.
+    """
+    size = (encoder_layers**4 * decoder_layers) ** (1 / 16)
+    encoder = 0.81 * size, 0.87 / size
+    return encoder, ((3 * decoder_layers) ** 0.25, (12 * decoder_layers) ** -0.25)
+
+
 def _at_least_two(name: str, value: Any) -> None:
     count(name, value)
     if value < 2:

@@ -23,6 +23,9 @@ from derived.initialization._quadrature import _gauss_legendre
 Distribution = Literal["normal", "uniform", "truncated_normal"]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 
+_FLAT = 1e-6  # between narrower bounds the density is the same to 12 digits
+_ROUNDS = 24  # of drawing again, after which one number in 10^16 is cut instead
+
 
 def _matrix(name: str, value: Any) -> None:
     """Refuse what is not the weight of a layer, with at least two dimensions."""
@@ -66,7 +69,8 @@ def truncnorm_gamma(a: Real, b: Real | None = None) -> float:
     low, high = (-a, a) if b is None else (a, b)
     peak = min(max(low, 0.0), high)  # where the density is highest
     reach = 80 / (abs(peak) + math.hypot(peak, math.sqrt(80)))  # beyond: below e^-40 of that
-    edges = torch.linspace(max(low - peak, -reach), min(high - peak, reach), 9, dtype=torch.float64)
+    ends = max(low - peak, -reach), min(high - peak, reach)
+    edges = torch.linspace(*ends, 9, dtype=torch.float64, device="cpu")
     t, weight = _gauss_legendre(edges)
     density = weight * torch.exp(-t * (peak + t / 2))  # of z = peak + t, relative to that of peak
     mean = density @ t / density.sum()
@@ -100,8 +104,14 @@ def trunc_normal_(
     Raises:
         ValueError: for integers, a negative standard deviation, or bounds that aren't above 0.
     """
-    sigma = std / math.sqrt(truncnorm_gamma(a)) if exact_std else std
+    if w.is_meta:
+        return w
     dtype = torch.promote_types(w.dtype, torch.float32)
+    if a < _FLAT:
+        bound = math.sqrt(3) * std if exact_std else a * std
+        wide = torch.empty(w.shape, dtype=dtype, device=w.device)
+        return w.copy_(wide.uniform_(-bound, bound, generator=generator))
+    sigma = std / math.sqrt(truncnorm_gamma(a)) if exact_std else std
 
     def propose(number: int) -> tuple[Tensor, Tensor]:
         """Draw, and say what is to be drawn again; at least 79 % are kept, whatever the bounds."""
@@ -112,6 +122,11 @@ def trunc_normal_(
         return z.uniform_(-a, a, generator=generator), height > torch.exp(-z * z / 2)
 
     z, again = propose(w.numel())
+    if torch.compiler.is_compiling():  # the number to draw again would break the graph
+        for _ in range(_ROUNDS):
+            fresh, rejected = propose(w.numel())
+            z, again = torch.where(again, fresh, z), again & rejected
+        return w.copy_((z.clamp(-a, a) * sigma).view(w.shape))
     again = again.nonzero().squeeze(1)
     while len(again):
         fresh, rejected = propose(len(again))
@@ -218,8 +233,11 @@ def variance_scaling_(
     fan_in, fan_out = fans(w.shape, groups=groups, transposed=transposed)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     std = gain / math.sqrt(fan)
+    if distribution == "truncated_normal":
+        return trunc_normal_(w, std, generator=generator)
+    wide = w.to(torch.promote_types(w.dtype, torch.float32))  # w itself, if it is wide enough
     if distribution == "normal":
-        return w.normal_(0, std, generator=generator)
-    if distribution == "uniform":
-        return w.uniform_(-math.sqrt(3) * std, math.sqrt(3) * std, generator=generator)
-    return trunc_normal_(w, std, generator=generator)
+        wide.normal_(0, std, generator=generator)
+    else:
+        wide.uniform_(-math.sqrt(3) * std, math.sqrt(3) * std, generator=generator)
+    return w if wide is w else w.copy_(wide)

@@ -39,7 +39,14 @@ def _layers(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     """Return the layers that read the input, and the others, of which the last is the readout."""
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     embeddings = [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]
-    return (embeddings, linear) if embeddings else (linear[:1], linear[1:])
+    inputs, rest = (embeddings, linear) if embeddings else (linear[:1], linear[1:])
+    width = _width(inputs[0]) if inputs else 1
+    beside = list(itertools.takewhile(lambda layer: layer.in_features % width, rest[:-1]))
+    return inputs + beside, rest[len(beside) :]
+
+
+def _width(layer: nn.Module) -> int:
+    return layer.embedding_dim if isinstance(layer, nn.Embedding) else layer.out_features
 
 
 @validated(model=_plain, base_width=count, lr=positive)
@@ -51,8 +58,9 @@ def mup_groups(model: nn.Module, base_width: int, lr: Real) -> list[dict[str, An
     `torch.optim.Adam`; AdamW multiplies its decay by each group's rate. The weights themselves are
     left alone: the readout's standard deviation has to fall as one over the width.
 
-    The input layers are the embeddings or, without any, the first `nn.Linear`; their output is the
-    width. The readout is the last `nn.Linear`. First and last are in the order in which the
+    The input layers are the embeddings or, without any, the first `nn.Linear`; the output of the
+    first of them is the width. Input layers, too, are the next `nn.Linear`, as long as what they
+    read is no multiple of the width. The readout is the last `nn.Linear`. First and last are in the order in which the
     modules were assigned.
 
     Returns:
@@ -67,9 +75,7 @@ def mup_groups(model: nn.Module, base_width: int, lr: Real) -> list[dict[str, An
     Source: Yang et al. (2022), for Adam.
     """
     inputs, inner = _layers(model)
-    first = inputs[0]
-    width = first.embedding_dim if isinstance(first, nn.Embedding) else first.out_features
-    r = width / base_width
+    r = _width(inputs[0]) / base_width
     hidden, readout = [layer.weight for layer in inner[:-1]], [inner[-1].weight]
     scaled = {id(weight) for weight in hidden + readout}
     others = [weight for weight in model.parameters() if id(weight) not in scaled]
@@ -105,22 +111,37 @@ def coord_check(
     Returns:
         For each `nn.Linear` that takes part, by its name: the root mean square change of its
         output on the batch, from before the first update to after the last, for each width.
+        Chance, as of dropout, is the same in both, and training's own goes on as without them.
 
     Raises:
-        ValueError: for no widths, or a width or number of steps below 1.
+        ValueError: for no widths, a width or number of steps below 1, or a model that has other
+            linear layers at one width than at another.
     """
     changes: dict[str, list[Tensor]] = {}
-    for width in widths:
+    for done, width in enumerate(widths):
         model, optimizer, loss = make_model(width)
         before = _linear_outputs(model, loss)
         for _ in range(steps):
             optimizer.zero_grad()
             loss(model).backward()
             optimizer.step()
-        for name, output in _linear_outputs(model, loss).items():
-            change = (output - before[name]).square().mean().sqrt()
+        after = _linear_outputs(model, loss)
+        names = list(after)
+        if set(before) != set(names) or (done and set(changes) != set(names)):
+            others = list(changes) if done else list(before)
+            raise ValueError(
+                "make_model: expected a model in which the same linear layers take part at every "
+                f"width and step, got {names} at width {width} beside {others}"
+            )
+        for name, output in after.items():
+            change = (_wide(output) - _wide(before[name])).square().mean().sqrt()
             changes.setdefault(name, []).append(change)
     return {name: torch.stack(values) for name, values in changes.items()}
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return x in float32 at least, as a mean square of float16 is soon 0 or infinite."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()
@@ -133,7 +154,9 @@ def _linear_outputs(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> di
 
     linear = [(n, layer) for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in linear]
-    loss(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        loss(model)
     for hook in hooks:
         hook.remove()
     return outputs

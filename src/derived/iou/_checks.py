@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from derived._validation import broadcastable, checks_values, real_tensor, validated
+from derived._validation import (
+    broadcastable,
+    checks_values,
+    comparable,
+    floats,
+    real_tensor,
+    validated,
+)
 
 
 def _boxes(name: str, value: object) -> None:
@@ -12,12 +19,12 @@ def _boxes(name: str, value: object) -> None:
     if value.shape[-1:] != (4,):
         raise ValueError(f"{name}: expected shape (..., 4), got {tuple(value.shape)}")
     if checks_values():
-        x1, y1, x2, y2 = value.unbind(-1)
+        x1, y1, x2, y2 = comparable(value).unbind(-1)
         valid_x = (-torch.inf < x1) & (x1 <= x2) & (x2 < torch.inf)  # false for NaN, too
         valid_y = (-torch.inf < y1) & (y1 <= y2) & (y2 < torch.inf)
         wrong = ~(valid_x & valid_y)
         if wrong.any():
-            raise ValueError(_explain(name, value, wrong))
+            raise ValueError(_explain(name, comparable(value), wrong))
 
 
 def _list_of_boxes(name: str, value: object) -> None:
@@ -30,11 +37,10 @@ def _list_of_boxes(name: str, value: object) -> None:
 def _sized_boxes(name: str, value: object) -> None:
     """Refuse a tensor that doesn't hold (cx, cy, w, h); look at the values only if checked."""
     real_tensor(name, value)
-    if value.shape[-1:] != (4,) or not value.is_floating_point():
-        raise ValueError(
-            f"{name}: expected floats of shape (..., 4), got {value.dtype}, {tuple(value.shape)}"
-        )
+    if value.shape[-1:] != (4,):
+        raise ValueError(f"{name}: expected shape (..., 4), got {tuple(value.shape)}")
     if checks_values():
+        value = comparable(value)
         finite, (width, height) = value.isfinite().all(-1), value[..., 2:].unbind(-1)
         wrong = ~(finite & (width >= 0) & (height >= 0))
         if wrong.any():
@@ -46,8 +52,9 @@ def _sized_boxes(name: str, value: object) -> None:
 
 
 def _some_sized_boxes(name: str, value: object) -> None:
-    """Refuse what isn't one list of (cx, cy, w, h), with at least one box."""
+    """Refuse what isn't one list of (cx, cy, w, h) in floats, with at least one box."""
     _sized_boxes(name, value)
+    floats(name, value)
     if value.ndim != 2 or len(value) == 0:
         raise ValueError(
             f"{name}: expected shape (number, 4) with at least one box, got {tuple(value.shape)}"

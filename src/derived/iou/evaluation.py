@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy
 import torch
-from jaxtyping import Bool, Float, Int64, Real
+from jaxtyping import Bool, Float, Int64, Integer, Real
 from torch import Tensor
 
+from derived._devices import on_the_cpu
 from derived._validation import (
     checks_values,
+    comparable,
     count,
     finite_number,
     one_of,
+    optional,
     real_tensor,
     same_length,
     validated,
@@ -36,22 +39,42 @@ def _scores(name: str, value: object) -> None:
     real_tensor(name, value)
     if value.ndim != 1:
         raise ValueError(f"{name}: expected shape (number,), got {tuple(value.shape)}")
-    if checks_values() and value.isnan().any():
+    if checks_values() and comparable(value).isnan().any():
         raise ValueError(f"{name}[{value.isnan().nonzero()[0].item()}] is nan: expected a number")
+
+
+def _groups(name: str, value: object) -> None:
+    """Refuse what isn't one integer, or a row of integers, a box."""
+    real_tensor(name, value)
+    if value.is_floating_point() or value.ndim not in (1, 2):
+        raise ValueError(
+            f"{name}: expected integers of shape (number,) or (number, kinds), got {value.dtype}, "
+            f"{tuple(value.shape)}"
+        )
+
+
+def _a_group_a_box(arguments: dict[str, Any]) -> None:
+    """Refuse groups of another number of boxes."""
+    if arguments["groups"] is not None:
+        same_length("boxes", "groups")(arguments)
 
 
 @validated(
     same_length("boxes", "scores"),
+    _a_group_a_box,
     boxes=_list_of_boxes,
     scores=_scores,
     threshold=finite_number,
     kind=one_of(_KINDS),
+    groups=optional(_groups),
 )
 def nms(
     boxes: Real[Tensor, "n 4"],
     scores: Real[Tensor, "n"],
     threshold: numbers.Real,
     kind: Kind = "iou",
+    *,
+    groups: Integer[Tensor, "n"] | Integer[Tensor, "n kinds"] | None = None,
 ) -> Int64[Tensor, "kept"]:
     r"""Return which boxes survive non-maximum suppression, by falling score (iou-nms).
 
@@ -64,16 +87,30 @@ def nms(
 
     Shapes: `(N, 4)` and `(N,)` to indices `(K,)`.
 
+    Args:
+        boxes: any number of them.
+        scores: one a box.
+        threshold: the similarity above which a box is suppressed.
+        kind: which similarity.
+        groups: integers `(N,)`, or rows of them `(N, kinds)`; boxes of different groups suppress
+            none of each other. By class they are the labels, by image and class
+            `torch.stack([image, label], 1)`.
+
     Raises:
         ValueError: for a wrong shape, dtype or kind, different lengths, NaN, infinity (in boxes),
             reversed boxes, a threshold that isn't a finite number.
     """
-    order = scores.argsort(descending=True, stable=True)
+    order = comparable(scores).argsort(descending=True, stable=True)
     kept = order[:0]
+    group = groups if groups is None else groups.long().unique(dim=0, return_inverse=True)[1]
+
+    def suppress(higher: Tensor, lower: Tensor) -> Tensor:
+        similar = pairwise(boxes[higher], boxes[lower], kind) > threshold
+        return similar if group is None else similar & (group[higher, None] == group[lower])
+
     for block in order.split(_NMS_BLOCK):
-        suppressed = (pairwise(boxes[kept], boxes[block], kind) > threshold).any(0)
-        block = block[~suppressed]
-        suppresses = pairwise(boxes[block], boxes[block], kind) > threshold
+        block = block[~suppress(kept, block).any(0)]
+        suppresses = suppress(block, block)
         suppresses = suppresses.triu(1).numpy(force=True)
         free = numpy.ones(len(block), dtype=bool)
         for i in range(len(block)):
@@ -89,7 +126,18 @@ def _hits(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a torch.Tensor of bool, of shape (number,)")
 
 
-@validated(same_length("scores", "hits"), scores=_scores, hits=_hits, objects=count)
+def _enough_objects(arguments: dict[str, Any]) -> None:
+    """Refuse more hits than there are objects: one object can't be found twice."""
+    if checks_values() and arguments["hits"].sum() > arguments["objects"]:
+        raise ValueError(
+            f"hits and objects: expected at most one hit an object, got {arguments['hits'].sum()} "
+            f"hits of {arguments['objects']} objects"
+        )
+
+
+@validated(
+    same_length("scores", "hits"), _enough_objects, scores=_scores, hits=_hits, objects=count
+)
 def average_precision(
     scores: Real[Tensor, "n"], hits: Bool[Tensor, "n"], objects: int
 ) -> Float[Tensor, ""]:
@@ -104,9 +152,10 @@ def average_precision(
         objects: how many there are to find.
 
     Raises:
-        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects.
+        ValueError: for a wrong shape or dtype, different lengths, NaN, fewer than 1 objects, more hits
+            than objects.
     """
-    hits = hits[scores.argsort(descending=True, stable=True)]
+    hits = hits[comparable(scores).argsort(descending=True, stable=True)]
     return _precision_at_recalls(hits, ~hits, objects).mean()
 
 
@@ -120,11 +169,11 @@ def _images(name: str, value: object) -> None:
     """Refuse what isn't a list with a mapping an image, as `coco_map` describes them."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name}: expected a list with a dict an image, got {type(value)}")  # noqa: TRY004
-    needed, optional = _KEYS[name]
+    needed, possible = _KEYS[name]
     for i, image in enumerate(value):
         keys = set(image) if isinstance(image, Mapping) else set()
-        if not set(needed) <= keys or not keys <= {*needed, *optional}:
-            wanted = ", ".join(needed) + (f" and perhaps {', '.join(optional)}" if optional else "")
+        if not set(needed) <= keys or not keys <= {*needed, *possible}:
+            wanted = ", ".join(needed) + (f" and perhaps {', '.join(possible)}" if possible else "")
             got = ", ".join(map(str, image)) if keys else type(image).__name__
             raise ValueError(f"{name}[{i}]: expected a dict of {wanted}; got {got}")
         _list_of_boxes(f'{name}[{i}]["boxes"]', image["boxes"])
@@ -154,6 +203,7 @@ def _same_number_of_images(arguments: dict[str, Any]) -> None:
 
 @validated(_same_number_of_images, detections=_images, targets=_images)
 @torch.no_grad()
+@on_the_cpu
 def coco_map(
     detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from derived._validation import (
     broadcastable,
     is_number,
+    mapped,
     not_negative,
     number,
     one_of,
@@ -48,16 +49,19 @@ def area(boxes: Real[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
 
 
 @validated(boxes=_sized_boxes)
-def from_cxcywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+def from_cxcywh(boxes: Real[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     """Return boxes given as (center x, center y, width, height) as (x1, y1, x2, y2).
 
-    Shapes: `(..., 4)` to `(..., 4)`.
+    Shapes: `(..., 4)` to `(..., 4)`. Integers are answered in float32, half types as well, as a
+    corner needs more digits than its center and its size.
 
     Raises:
         ValueError: for a wrong shape or dtype, NaN, infinity, a negative width or height.
     """
-    center, half = boxes[..., :2], boxes[..., 2:] / 2
-    return torch.cat([center - half, center + half], dim=-1)
+    work, result = _dtypes(boxes)
+    center, size = boxes.to(work).split(2, dim=-1)
+    half = size / 2
+    return torch.cat([center - half, center + half], dim=-1).to(result)
 
 
 @_two_boxes
@@ -179,7 +183,8 @@ def pairwise(
     similarity = _SIMILARITIES[kind]
     work, result = _dtypes(a, b)
     columns = _coordinates(b, work)
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad) or a.device.type != "cpu":
+    differentiated = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    if differentiated or a.device.type != "cpu" or mapped():
         return similarity(_pair(_coordinates(a[:, None], work), columns)).to(result)
     matrix = a.new_empty(len(a), len(b), dtype=result)
     rows = max(1, _CPU_BLOCK // max(1, len(b)))

@@ -7,12 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from derived._devices import on_the_cpu
 from derived._validation import count, same_length, seed, validated
 from derived.iou._checks import _some_sized_boxes
+from derived.iou._pairs import _dtypes
 from derived.iou.losses import Kind, Relative, box_loss, from_cxcywh, iou
 
 
 @validated(points=count, seed=seed)
+@on_the_cpu
 def regression_cases(
     points: int, *, seed: int = 0
 ) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:
@@ -81,7 +84,7 @@ def regression_descent(
         ValueError: for a wrong shape or dtype, no boxes, different lengths, NaN, infinity, a
             negative width or height.
     """
-    x, target, errors = start, from_cxcywh(goal), []
+    x, target, errors = start.to(_dtypes(start)[1]), from_cxcywh(goal), []
     for rate in 160 * [0.1] + 20 * [0.01] + 20 * [0.001]:
         x = x - rate * (2 - iou(from_cxcywh(x), target))[:, None] * slope(x, goal)
         x[:, 2:].clamp_(min=0.01)

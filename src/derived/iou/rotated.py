@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from derived._validation import broadcastable, checks_values, real_tensor, validated
+from derived._validation import broadcastable, checks_values, comparable, real_tensor, validated
 from derived.iou._pairs import Coordinates, _dtypes, _ratio, _tiny
 
 
@@ -14,6 +14,7 @@ def _rotated_boxes(name: str, value: object) -> None:
     if value.shape[-1:] != (5,):
         raise ValueError(f"{name}: expected shape (..., 5), got {tuple(value.shape)}")
     if checks_values():
+        value = comparable(value)
         sizes = (value[..., 2:4] >= 0).all(-1)
         _refuse(name, value, ~(value.isfinite().all(-1) & sizes), "at least 0")
 
@@ -22,6 +23,7 @@ def _solid_rotated_boxes(name: str, value: object) -> None:
     """Refuse rotated boxes without area, too: their Gaussian has no density."""
     _rotated_boxes(name, value)
     if checks_values():
+        value = comparable(value)
         _refuse(name, value, ~(value[..., 2:4] > 0).all(-1), "more than 0")
 
 
@@ -80,8 +82,10 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
         x, y = y, -x  # a quarter turn: the next side of A is now at the right
     intersection = _shoelace(x, y).relu()  # of gradient 0 for boxes that only touch
     union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
-    equal = (a == b).all(-1) & (union < _tiny(union))  # 1 for equal boxes without area
-    return (_ratio(intersection, union) + equal).to(result)
+    equal = (comparable(a) == comparable(b)).all(-1) & (
+        union < _tiny(union)
+    )  # 1 for equal boxes without area
+    return (_ratio(intersection, union) + equal).clamp(max=1).to(result)  # 1 + 2e-7 is rounding
 
 
 @validated(*_two_rotated, a=_rotated_boxes, b=_rotated_boxes)
@@ -109,7 +113,7 @@ def gwd(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     root = _hypot(p * angle.cos(), q * sin)
     # p - root, without a difference of nearly equal numbers; the ratio is between -2 and 2
     turned = sin * (aw - ah) * (bw - bh) * _ratio(sin * (aw + ah) * (bw + bh), p + root)
-    return (center + size + turned / 2).to(result)
+    return (center + size + turned / 2).clamp(min=0).to(result)  # below is rounding
 
 
 @validated(*_two_rotated, a=_solid_rotated_boxes, b=_solid_rotated_boxes)
@@ -132,7 +136,8 @@ def kld(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Tensor, "*#
     distance = 4 * ((x / bw) ** 2 + (y / bh) ** 2)
     along_w = (aw / bw * cos) ** 2 + (ah / bw * sin) ** 2
     along_h = (aw / bh * sin) ** 2 + (ah / bh * cos) ** 2
-    return ((distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1).to(result)
+    divergence = (distance + along_w + along_h) / 2 - (aw / bw).log() - (ah / bh).log() - 1
+    return divergence.clamp(min=0).to(result)  # below is rounding
 
 
 def _seen_from(a: Tensor, b: Tensor) -> Coordinates:

@@ -7,8 +7,9 @@ those of the equations in the chapter that a function computes; others it says t
 - `recurrent`, `chunked` and `delta_rule` compute the bare sums: they divide by nothing and scale by
   nothing unless asked. For attention weights that add up to 1, call `linear_attention`.
 - Any length will do, 0 and 1 included, and any size of chunk.
-- Outputs have the dtype of the values. States are kept in float32 at least, since a state in
-  bfloat16 stops growing when its sum is 256 times what is added.
+- Outputs have the dtype of the values (those of features that of the vectors). Everything is
+  computed and states are kept in float32 at least, since a state in bfloat16 stops growing when its
+  sum is 256 times what is added.
 - A decay of 0 (a logarithm of -inf) forgets exactly what came before, with finite gradients. So
   several sequences may stand one behind the other: put a decay of 0 at the first token of each.
 

@@ -4,10 +4,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from derived._validation import checks_values, finite_floats, real_tensor
+from derived.linear_attention._precision import _wide
 
 _LENGTH = 2  # which dimension it is
-_ROUNDING = 1e-5  # the square of a unit key is 1 up to this
+_ROUNDING = 1e-5  # the square of a unit key is 1 up to this, or to that of the key's dtype
 
 
 def _vectors(name: str, value: Any) -> None:
@@ -98,9 +101,10 @@ def _stable(arguments: dict[str, Any]) -> None:
     """Warn of steps of the delta rule that enlarge an error."""
     if arguments["beta"] is None or not checks_values():
         return
-    beta, k = (arguments[name].detach() for name in ("beta", "k"))
+    beta, k = (_wide(arguments[name].detach()) for name in ("beta", "k"))
     rate = beta * k.square().sum(-1)
-    if ((rate < 0) | (rate > 2 + _ROUNDING)).any():
+    rounding = max(_ROUNDING, 2 * torch.finfo(arguments["k"].dtype).eps)
+    if ((rate < 0) | (rate > 2 + rounding)).any():
         warnings.warn(
             f"beta: a step is stable for 0 <= beta |k|^2 <= 2, got {rate.min():g} to "
             f"{rate.max():g}, and the state may grow without bound. Normalize the keys",

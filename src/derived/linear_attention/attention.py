@@ -9,7 +9,8 @@ from torch import Tensor
 
 from derived._validation import one_of, validated
 from derived.linear_attention._checks import _LENGTH, _meaningful, _sequences
-from derived.linear_attention.features import FeatureMap, _feature_map, _ratio
+from derived.linear_attention._precision import _wide
+from derived.linear_attention.features import FeatureMap, _feature_map, _ratio, _scale
 from derived.linear_attention.recurrences import _chunks, _joined
 
 Kind = Literal[FeatureMap, "softmax"]
@@ -47,15 +48,17 @@ def linear_attention(
             with `normalize`, a kind that looks ahead with `causal`.
     """
     if causal:
-        features = (_feature_chunks(x, kind) for x in (q, k))
-        values = (_with_one(V, normalize) for V in v.split(_CHUNK, _LENGTH))
+        Q, K = (_feature_chunks(x, kind) for x in (q, k))
+        features = (_balanced(part, normalize) for part in Q), K
+        values = (_with_one(_wide(V), normalize) for V in v.split(_CHUNK, _LENGTH))
         outputs = _chunks(zip(*features, values, strict=True))
         return _joined((_normalized(out, normalize) for out in outputs), v)
+    q, k = _wide(q), _wide(k)
     if kind == "softmax":
         q, k = q.softmax(-1), k.softmax(_LENGTH)
     else:
-        q, k = _feature_map(q, kind), _feature_map(k, kind)
-    return _normalized(q @ (k.mT @ _with_one(v, normalize)), normalize)
+        q, k = _balanced(_feature_map(q, kind), normalize), _feature_map(k, kind)
+    return _normalized(q @ (k.mT @ _with_one(_wide(v), normalize)), normalize).to(v.dtype)
 
 
 def _feature_chunks(x: Tensor, kind: FeatureMap) -> Iterable[Tensor]:
@@ -64,8 +67,16 @@ def _feature_chunks(x: Tensor, kind: FeatureMap) -> Iterable[Tensor]:
     Only those that depend on the position are made all at once.
     """
     if kind == "cosformer":
-        return _feature_map(x, kind).split(_CHUNK, _LENGTH)
-    return (_feature_map(part, kind) for part in x.split(_CHUNK, _LENGTH))
+        return _feature_map(_wide(x), kind).split(_CHUNK, _LENGTH)
+    return (_feature_map(_wide(part), kind) for part in x.split(_CHUNK, _LENGTH))
+
+
+def _balanced(features: Tensor, normalize: bool) -> Tensor:
+    """Return the features of queries times what the normalizer divides out again.
+
+    So the products of small features are normal numbers as long as those of the keys are.
+    """
+    return features * _scale(features) if normalize else features
 
 
 def _with_one(v: Tensor, normalize: bool) -> Tensor:

@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from derived._devices import on_the_cpu
 from derived._validation import count, finite_number, one_of, share, validated
 
 Rule = Literal["hebb", "delta", "least_squares"]
 
 
 @validated(pairs=count, dim=count, rule=one_of(get_args(Rule)), decay=share, beta=finite_number)
+@on_the_cpu
 def recall_error(
     pairs: int, dim: int, rule: Rule = "hebb", *, decay: Real = 1.0, beta: Real = 1.0
 ) -> Float64[Tensor, "{pairs}"]:

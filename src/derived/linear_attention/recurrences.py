@@ -18,6 +18,7 @@ from derived.linear_attention._checks import (
     _side_by_side,
     _stable,
 )
+from derived.linear_attention._precision import _at_least_float32, _wide
 
 
 @validated(log_decay=_log_decays)
@@ -32,6 +33,10 @@ def segsum(log_decay: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n n"]:
     Raises:
         ValueError: for a wrong shape or dtype, NaN, logarithms above 0.
     """
+    return _segsum(_wide(log_decay)).to(log_decay.dtype)
+
+
+def _segsum(log_decay: Tensor) -> Tensor:
     n = log_decay.shape[-1]
     lower = torch.ones(n, n, dtype=torch.bool, device=log_decay.device).tril()
     terms = log_decay[..., None].expand(*log_decay.shape, n)  # the same for all j
@@ -125,7 +130,7 @@ def chunked(
 
     So it is without decays (linear_attention-chunked). With them, M is
     $D_{ij}=\prod_{l=j+1}^i\gamma_l$ (see `segsum`), and what passes from chunk to chunk decays as
-    well (linear_attention-chunked-decay). The products are in the dtype of the inputs.
+    well (linear_attention-chunked-decay). The products are in float32 at least.
 
     Shapes: `(b, h, n, d)`, `(b, h, n, d)`, `(b, h, n, e)` to `(b, h, n, e)`, for any n.
 
@@ -184,25 +189,27 @@ def delta_rule(
 
 
 def _chunks(parts: Iterable[tuple[Tensor, ...]]) -> Iterator[Tensor]:
-    """Yield the outputs of each chunk of queries, keys and values."""
+    """Yield the outputs of each chunk of queries, keys and values, in float32 at least."""
     state = None
-    for Q, K, V in parts:
-        state = _empty_state(K, V) if state is None else state
-        yield (Q @ K.mT).tril() @ V + Q @ state.to(V.dtype)
+    for part in parts:
+        state = _empty_state(*part[1:]) if state is None else state
+        Q, K, V = (x.to(state.dtype) for x in part)
+        yield (Q @ K.mT).tril() @ V + Q @ state
         state = state + K.mT @ V
 
 
 def _decaying_chunks(
     parts: Iterable[tuple[Tensor, ...]], log_decays: Iterable[Tensor]
 ) -> Iterator[Tensor]:
-    """Yield the outputs of each chunk of queries, keys and values, and logarithms of decays."""
+    """Yield the outputs of each chunk as `_chunks` does, given logarithms of decays, too."""
     state = None
-    for (Q, K, V), log in zip(parts, log_decays, strict=True):
-        state = _empty_state(K, V) if state is None else state
+    for part, log in zip(parts, log_decays, strict=True):
+        state = _empty_state(*part[1:]) if state is None else state
+        Q, K, V = (x.to(state.dtype) for x in part)
         # D with the state as one more key, in front: row and column 0 stand for it.
-        decay = segsum(torch.nn.functional.pad(log, (1, 0))).exp().to(V.dtype)
+        decay = _segsum(_wide(torch.nn.functional.pad(log, (1, 0)))).exp().to(V.dtype)
         of_keys, of_state = decay[..., 1:, 1:], decay[..., 1:, :1]
-        yield (of_keys * (Q @ K.mT)) @ V + (of_state * Q) @ state.to(V.dtype)
+        yield (of_keys * (Q @ K.mT)) @ V + (of_state * Q) @ state
         until_end = decay[..., -1:, :].mT
         state = until_end[..., :1, :] * state + (until_end[..., 1:, :] * K).mT @ V
 
@@ -229,7 +236,9 @@ def _joined(outputs: Iterator[Tensor], v: Tensor) -> Tensor:
     first = next(outputs)
     if first.requires_grad:
         return torch.cat([first, *outputs], _LENGTH).to(v.dtype)
-    out = torch.empty_like(v)
+    # Like the first output, which torch.vmap may have made of one v for many queries.
+    shape = *first.shape[:-2], v.shape[_LENGTH], first.shape[-1]
+    out = first.new_empty(shape, dtype=v.dtype)
     blocks = out.split(first.shape[_LENGTH], _LENGTH)
     for block, output in zip(blocks, itertools.chain([first], outputs), strict=True):
         block.copy_(output)
@@ -239,7 +248,3 @@ def _joined(outputs: Iterator[Tensor], v: Tensor) -> Tensor:
 def _empty_state(k: Tensor, v: Tensor) -> Tensor:
     shape = *k.shape[:2], k.shape[3], v.shape[3]
     return k.new_zeros(shape, dtype=_at_least_float32(k.dtype))
-
-
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

@@ -568,6 +568,9 @@ HELPERS = {
                 for value in NOT_POSITIVE
             ],
             "`sigma_min` not below `sigma_max`": [wrong(sigma_min=3.0, sigma_max=3.0)],
+            "a `rho` so small that a power exceeds float64": [
+                wrong("rho", sigma_min=0.1, sigma_max=80.0, rho=1e-3)
+            ],
         },
     ),
     "diffusion.log_likelihood": Helper(

@@ -1,12 +1,16 @@
 """Diffusion's results up to the loss floor, the exactness of every step, and the edges of the module."""
 
+import copy
 import itertools
 import math
+import pickle
+import sys
 from dataclasses import FrozenInstanceError
 
 import mpmath
 import numpy as np
 import pytest
+import support
 import sympy
 import torch
 from hypothesis import given
@@ -22,6 +26,7 @@ from derived.diffusion import (
     add_noise,
     convert,
     ddim_step,
+    frechet_distance,
     guide,
     karras_sigmas,
     loss_weight,
@@ -155,6 +160,18 @@ def test_mixture_takes_a_level_for_each_sample_and_answers_in_the_dtype_of_x():
         assert half.equal(method(x.half().double(), 0.5, 0.5).half())
     assert MIXTURE.jacobian(x.float(), 1, 1).dtype == torch.float32
     assert MIXTURE.score(x).equal(MIXTURE.score(x, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_weights_of_a_half_type_make_a_density_that_integrates_to_1(k, dtype):
+    weights = torch.full((k,), 1 / k).to(dtype)  # of sum 1.002 for 3 in bfloat16
+    mixture = GaussianMixture(weights, torch.zeros(k, 1), torch.ones(k))
+    x = torch.linspace(-12, 12, 2001, dtype=torch.float64)
+    total = torch.trapezoid(mixture.log_prob(x[:, None]).exp(), x).item()
+    assert total == pytest.approx(1, abs=1e-9)
+    with pytest.raises(ValueError, match="of sum 1"):
+        GaussianMixture(weights * 1.02, torch.zeros(k, 1), torch.ones(k))
 
 
 def test_samples_of_the_mixture_have_its_moments():
@@ -1075,7 +1092,7 @@ def test_a_denoiser_gets_states_in_the_samplers_dtype_and_a_time_for_each(name, 
     kind = torch.int64 if schedule.discrete else {torch.float16: torch.float32}.get(dtype, dtype)
     middle = 500 if schedule.discrete else 0.5
     assert calls == [(dtype, kind, (3,), schedule.end), (dtype, kind, (3,), middle)]
-    assert len(seen) == 3 and seen[0] is x and seen[-1].equal(got)
+    assert len(seen) == 3 and seen[0].equal(x) and seen[-1].equal(got)
     assert all(state.dtype == dtype for state in seen)
     close(seen[1], (schedule.sigma(middle) / schedule.sigma(schedule.end)) * x.double(), 1e-3)
     assert got.dtype == dtype
@@ -1353,3 +1370,81 @@ def test_a_batch_may_be_empty():
     assert convert(empty, empty, t, "x0", "x0", FLOW).shape == (0, 2)
     assert convert(empty, empty, 0.5, "x0", "v", FLOW).shape == (0, 2)
     assert sample(MIXTURE.denoiser(FLOW), empty, [1.0, 0.0], FLOW).shape == (0, 2)
+
+
+@pytest.mark.parametrize("beta", [1e-3, 1e-6, 1e-9, 1e-12, 1e-17])
+def test_a_chain_without_signal_at_its_end_keeps_the_digits_of_its_first_steps(beta):
+    mpmath.mp.dps = 60
+    betas = [beta, beta, 0.5, 0.5]
+    chain = Schedule.from_betas(torch.tensor(betas, dtype=DOUBLE)).with_zero_terminal_snr()
+    alpha, product = [], mpmath.mpf(1)
+    for b in betas:
+        product *= 1 - mpmath.mpf(b)
+        alpha.append(mpmath.sqrt(product))
+    for t, before in enumerate(alpha, 1):
+        after = (before - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+        assert chain.sigma(t).item() == pytest.approx(float(mpmath.sqrt(1 - after**2)), rel=1e-12)
+        assert chain.alpha(t).item() == pytest.approx(float(after), rel=1e-12, abs=1e-16)
+
+
+def test_what_has_no_dimension_or_no_power_is_refused():
+    none, vector = torch.zeros(0), torch.zeros(1)
+    with pytest.raises(ValueError, match="^mean_a: expected a finite vector of at least one"):
+        frechet_distance(none, torch.zeros(0, 0), none, torch.zeros(0, 0))
+    with pytest.raises(ValueError, match="^cov_a: expected a finite square matrix"):
+        frechet_distance(vector, torch.zeros(0, 0), vector, torch.eye(1))
+    for rho in (1e-3, 0.006):
+        with pytest.raises(ValueError, match="^rho: expected a number with which"):
+            karras_sigmas(5, rho=rho)
+    least = karras_sigmas(5, rho=0.01)
+    assert least.isfinite().all() and (least.diff() < 0).all()
+
+
+def test_large_covariances_of_float16_are_symmetric_or_not():
+    cov = torch.tensor([[6e4, 1e4], [3e4, 6e4]]).half()  # of a sum beyond 65,504
+    with pytest.raises(ValueError, match="symmetric"):
+        frechet_distance(torch.zeros(2).half(), cov, torch.zeros(2).half(), cov)
+
+
+COMPILED = """
+import logging, torch
+from derived.diffusion import Schedule, add_noise, convert
+logging.disable(logging.CRITICAL)
+chain, graphs = Schedule.linear(1000), []
+x, eps = torch.randn(2, 3, 2)
+def backend(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+noisy = torch.compile(lambda x, eps, t: add_noise(x, eps, t, chain), backend=backend, fullgraph=True)
+for t in range(10, 90, 10):
+    assert torch.equal(noisy(x, eps, t), add_noise(x, eps, t, chain))
+assert len(graphs) <= 2, len(graphs)
+for source, target in (("eps", "v"), ("score", "eps"), ("v", "x0")):
+    def change(pred, x): return convert(pred, x, 500, source, target, chain)
+    one = torch.compile(change, backend="eager", fullgraph=True)
+    torch.testing.assert_close(one(eps, x), change(eps, x))
+"""
+
+
+def test_noising_and_converting_compile_into_one_graph_for_all_steps():
+    support.run(
+        [sys.executable, "-c", COMPILED]
+    )  # apart, as what watches the types can't be compiled
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule.linear(9),
+        Schedule.cosine(9).with_zero_terminal_snr(),
+        Schedule.edm(),
+        Schedule.rectified_flow().shifted(3.0),
+    ],
+    ids=lambda schedule: schedule.name,
+)
+def test_a_schedule_can_be_sent_to_another_process(schedule):
+    for other in (pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
+        times = schedule.times(4)
+        assert torch.equal(other.alpha(times), schedule.alpha(times))
+        assert torch.equal(other.sigma(times), schedule.sigma(times))
+        assert repr(other) == repr(schedule)

@@ -1274,3 +1274,22 @@ def test_wrong_arguments_are_named_with_what_was_expected(call, said):
 def test_without_validation_nan_goes_through():
     with derived.validation(False):
         assert energy_distance(draw(3, 2), draw(3, 2) * math.nan).isnan()
+
+
+@pytest.mark.parametrize("solver", ["ddim", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_denoiser_may_work_in_place(solver, dtype):
+    x = torch.full((2, 1), 3.0, dtype=dtype)
+    start, seen = x.clone(), []
+
+    def clamps(x, t):
+        return x.clamp_(-0.1, 0.1) * 0
+
+    def changes(state):
+        seen.append(state.mul_(1.0).clone())
+        state.zero_()
+
+    guided = {"unconditional": clamps, "guidance": 2.0, "observe": changes}
+    result = sample(clamps, x, [1.0, 0.5, 0.25], Schedule.rectified_flow(), solver, **guided)
+    assert torch.equal(x, start) and torch.equal(seen[0], start)
+    torch.testing.assert_close(result, start / 4)

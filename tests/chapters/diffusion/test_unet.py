@@ -41,6 +41,15 @@ def test_the_answer_has_the_shape_of_the_image(channels, side):
     assert model(x, t, labels).shape == x.shape
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_moved_to_another_dtype_runs_and_learns_in_it(dtype):
+    model = UNet(width=8, depth=1).to(dtype)
+    images, labels = torch.randn(2, 1, 8, 8).to(dtype), torch.tensor([1, 10])
+    assert model(images, torch.rand(2).to(dtype), labels).dtype == dtype
+    unet.velocity_loss(model, images, labels).backward()
+    assert model.leave[2].weight.grad.dtype == dtype
+
+
 def test_rows_do_not_see_each_other():
     model = trained_a_little(width=8)
     x, t, labels = inputs()

@@ -121,6 +121,18 @@ def make_model(width):
     )
 
 
+def pair_answer(pair):
+    skip, scale = pair
+    assert isinstance(skip, float) and skip > 0.8
+    assert isinstance(scale, float) and 0 < scale < 1
+
+
+def deeper_if_wider(width):
+    deeper = [nn.Linear(width, width)] * (width - 3)
+    model = nn.Sequential(nn.Linear(2, width), *deeper)
+    return model, torch.optim.SGD(model.parameters(), lr=0.01), lambda net: net(torch.ones(2)).sum()
+
+
 def changes_answer(given, result):
     for values in result.values():
         is_like(values, (len(given["widths"]),), torch.float32)
@@ -253,6 +265,20 @@ HELPERS = {
         },
         ("p",),
     ),
+    "initialization.deepnorm_pair": Helper(
+        initialization.deepnorm_pair,
+        st.fixed_dictionaries(
+            {"encoder_layers": st.integers(1, 999), "decoder_layers": st.integers(1, 999)}
+        ),
+        lambda given, result: [pair_answer(pair) for pair in result],
+        {
+            "layers below 1": [
+                wrong(**{name: value})
+                for name in ("encoder_layers", "decoder_layers")
+                for value in COUNTS
+            ]
+        },
+    ),
     "initialization.deepnorm_constants": Helper(
         initialization.deepnorm_constants,
         st.fixed_dictionaries(
@@ -310,6 +336,9 @@ HELPERS = {
             "a width or number of steps below 1": [
                 *[wrong("widths", widths=[3, value]) for value in COUNTS],
                 *[wrong(steps=value) for value in COUNTS],
+            ],
+            "a model that has other linear layers at one width than at another": [
+                wrong(make_model=deeper_if_wider, widths=[3, 4])
             ],
         },
     ),

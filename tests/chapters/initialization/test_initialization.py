@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 import warnings
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import digamma, polygamma
 from scipy.stats import ks_2samp, kstest, ortho_group, truncnorm
+from support import run
 from torch import nn
 from torch.autograd import grad
 
@@ -21,6 +23,7 @@ import derived
 from derived.initialization import (
     coord_check,
     deepnorm_constants,
+    deepnorm_pair,
     fans,
     fixup_scale,
     gain,
@@ -1051,6 +1054,71 @@ def test_coord_check_measures_the_change_of_every_linear_layer():
     assert coord_check(make, (3,))["first"].tolist() == [12.5]  # five steps by default
 
 
+@pytest.mark.parametrize("scale", [1e-3, 300.0])
+def test_coord_check_measures_half_types_in_float32(scale):
+    """The squares of such changes are 0 or infinite in float16."""
+    x = torch.ones(2, 3).half()
+
+    def make(width):
+        model = nn.Linear(3, width, bias=False).half()
+        nn.init.zeros_(model.weight)
+        rate = scale / 6
+        return model, torch.optim.SGD(model.parameters(), lr=rate), lambda m: m(x).sum()
+
+    change = coord_check(make, [4], steps=1)[""]
+    assert change.dtype == torch.float32
+    assert change.item() == pytest.approx(scale, rel=2e-3)
+
+
+@pytest.mark.parametrize("width", [32, 512])
+def test_mup_takes_linear_layers_beside_an_embedding_for_input_layers(width):
+    class Labeled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.label, self.enter = nn.Embedding(2, width), nn.Linear(5, width)
+            self.time, self.wide = nn.Linear(3, width), nn.Linear(2 * width, width)
+            self.narrow, self.read = nn.Linear(7, width), nn.Linear(width, 1)
+
+    model = Labeled()
+    inputs, hidden, readout = mup_groups(model, 32, 0.1)
+    rates = {id(w): group["lr"] for group in (inputs, hidden, readout) for w in group["params"]}
+    for layer in (model.label, model.enter, model.time):
+        assert rates[id(layer.weight)] == 0.1
+    for layer in (model.wide, model.narrow, model.read):  # a bottleneck is inside, not beside
+        assert rates[id(layer.weight)] == pytest.approx(0.1 * 32 / width)
+    two = nn.ModuleList([nn.Linear(5, width), nn.Linear(3, width), nn.Linear(width, 1)])
+    assert [len(group["params"]) for group in mup_groups(two, 32, 0.1)] == [5, 0, 1]
+
+
+def test_coord_check_sees_no_change_in_dropout():
+    x = torch.randn(16, 5)
+
+    def make(width):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(5, width), nn.Dropout(0.5), nn.Linear(width, 1))
+        return model, torch.optim.SGD(model.parameters(), lr=0.0), lambda m: m(x).square().mean()
+
+    assert all(change.eq(0).all() for change in coord_check(make, [8, 16]).values())
+    chance = torch.rand(3)
+    model, _, loss = make(16)
+    for _ in range(5):
+        loss(model)
+    assert torch.equal(chance, torch.rand(3))  # as without measuring
+
+
+def test_coord_check_refuses_models_of_different_layers():
+    x = torch.randn(16, 5)
+
+    def make(width):
+        deeper = [nn.Linear(width, width)] * (width > 32)
+        model = nn.Sequential(nn.Linear(5, width), *deeper, nn.Linear(width, 1))
+        return model, torch.optim.SGD(model.parameters(), lr=0.1), lambda m: m(x).square().mean()
+
+    for widths in ([16, 64], [64, 16]):
+        with pytest.raises(ValueError, match="^make_model: .* same linear layers .* at width "):
+            coord_check(make, widths)
+
+
 def test_coord_check_leaves_no_hooks():
     kept = []
 
@@ -1224,6 +1292,16 @@ def test_with_fixups_scale_the_first_step_does_not_depend_on_the_number_of_branc
         torch.testing.assert_close(first_step(branches, layers, 1.0), branches * one)
 
 
+def test_deepnorms_constants_of_an_encoder_and_its_decoder():
+    """By the formulas of the paper's figure for 6 and 6 layers, and how they grow."""
+    encoder, decoder = deepnorm_pair(6, 6)
+    assert encoder == pytest.approx((0.81 * 6 ** (5 / 16), 0.87 * 6 ** (-5 / 16)), rel=1e-14)
+    assert decoder == pytest.approx((18**0.25, 72**-0.25), rel=1e-14)
+    wider, same = deepnorm_pair(96, 6)
+    assert wider[0] == pytest.approx(2 * encoder[0], rel=1e-14)
+    assert wider[1] == pytest.approx(encoder[1] / 2, rel=1e-14) and same == decoder
+
+
 @pytest.mark.verifies("initialization-deepnorm", by="symbolic")
 def test_deepnorms_constants_bound_the_sum_of_all_updates():
     N = sympy.symbols("N", positive=True)
@@ -1238,6 +1316,88 @@ def test_deepnorms_constants_bound_the_sum_of_all_updates():
 
 
 # What other libraries do (the chapter's table of traps)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_types_are_drawn_in_float32_and_rounded(dtype, distribution):
+    shape = (64, 50)
+    exact, w = torch.empty(shape), torch.empty(shape, dtype=dtype)
+    for weight in (exact, w):
+        generator = torch.Generator().manual_seed(2)
+        out = variance_scaling_(weight, distribution=distribution, generator=generator)
+        assert out is weight
+    assert torch.equal(w, exact.to(dtype))
+
+
+@pytest.mark.parametrize("fn", [nn.LeakyReLU(0.1, inplace=True), nn.ReLU(inplace=True), nn.PReLU()])
+def test_activations_may_work_in_place_or_have_weights(fn):
+    slope = {nn.LeakyReLU: 0.1, nn.ReLU: 0.0, nn.PReLU: 0.25}[type(fn)]
+
+    def plain(x):
+        return torch.where(x > 0, x, slope * x)
+
+    assert gain(fn) == pytest.approx(gain(plain), rel=1e-12)
+    assert gaussian_mean(fn, 2.0) == pytest.approx(gaussian_mean(plain, 2.0), rel=1e-12)
+    assert moment_map(fn, 1.5, 2.0) == pytest.approx(moment_map(plain, 1.5, 2.0), rel=1e-12)
+    assert all(weight.dtype == torch.float32 for weight in fn.parameters())
+
+
+def test_a_function_may_answer_in_another_dtype():
+    assert gaussian_mean(lambda y: y > 0) == pytest.approx(0.5, rel=1e-12)
+    assert gain(lambda y: (y > 0).float()) == pytest.approx(math.sqrt(2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "fn", [nn.Softmax(-1), lambda x: x - x.mean(), lambda x: x.cumsum(0), nn.Dropout(0.5)]
+)
+def test_what_looks_at_other_elements_or_at_chance_has_no_gain(fn):
+    with pytest.raises(
+        ValueError, match="^fn: expected a function that answers each element alone"
+    ):
+        gain(fn)
+
+
+def test_what_breaks_on_float64_has_no_gain():
+    linear = nn.Linear(33, 33)
+    with pytest.raises(ValueError, match="^fn: expected a function of a float64 tensor, got "):
+        gain(lambda x: linear(x))
+
+
+@pytest.mark.parametrize("a", [1e-200, 1e-40, 1e-7, 2e-6])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_between_very_narrow_bounds_the_weights_are_uniform(a, dtype):
+    generator = torch.Generator().manual_seed(1)
+    w = trunc_normal_(torch.empty(20_000, dtype=dtype), 0.5, a, generator=generator).double()
+    assert w.abs().max().item() == pytest.approx(0.5 * math.sqrt(3), rel=5e-3)
+    assert w.std().item() == pytest.approx(0.5, rel=0.02)
+    short = trunc_normal_(torch.empty(100, dtype=torch.float64), 0.5, a, exact_std=False)
+    assert 0 < short.abs().max().item() <= 0.5 * a
+
+
+def test_nothing_is_drawn_on_the_meta_device():
+    w = torch.empty(8, 8, device="meta")
+    for function in (trunc_normal_, variance_scaling_, orthogonal_):
+        assert function(w, *[0.02] * (function is trunc_normal_)) is w
+    with torch.device("meta"):
+        assert truncnorm_gamma(2.0) == pytest.approx(0.7737, abs=1e-4)
+        assert gain(torch.relu) == pytest.approx(math.sqrt(2), rel=1e-12)
+
+
+ONE_GRAPH = """
+import math, torch
+from derived.initialization import trunc_normal_, truncnorm_gamma
+for a in (1.0, 2.0):
+    fill = torch.compile(lambda w: trunc_normal_(w, 0.5, a), backend="eager", fullgraph=True)
+    torch.manual_seed(3)
+    w = fill(torch.empty(20_000))
+    assert w.abs().max() <= a * 0.5 / math.sqrt(truncnorm_gamma(a)) * (1 + 1e-6)
+    assert abs(w.std().item() / 0.5 - 1) < 0.02, w.std()
+"""
+
+
+def test_truncated_weights_are_drawn_in_one_graph():
+    run([sys.executable, "-c", ONE_GRAPH])  # apart, as what watches the types can't be compiled
 
 
 def test_torchs_bounds_of_a_truncated_normal_are_absolute():

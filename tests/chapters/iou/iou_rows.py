@@ -240,7 +240,11 @@ HELPERS = {
     "iou.from_cxcywh": Helper(
         iou.from_cxcywh,
         st.fixed_dictionaries({"boxes": centered_boxes()}),
-        lambda given, result: is_like(result, given["boxes"].shape, given["boxes"].dtype),
+        lambda given, result: is_like(
+            result,
+            given["boxes"].shape,
+            torch.promote_types(given["boxes"].dtype, torch.float32),
+        ),
         {key: value for key, value in bad_boxes("boxes").items() if key != "reversed boxes"}
         | {
             "a negative width or height": [
@@ -330,6 +334,7 @@ HELPERS = {
         | UNKNOWN
         | {"different lengths": [wrong("boxes and scores", boxes=torch.zeros(9, 4))]}
         | {"scores": [wrong(scores=torch.zeros(1, 1)), wrong(scores=torch.tensor([NAN]))]}
+        | {"groups": [wrong(groups=torch.zeros(1)), wrong(groups=torch.tensor(1))]}
         | {
             "a threshold that isn't a finite number": [
                 wrong(threshold=value) for value in (NAN, INFINITY, True, "0.5", None)
@@ -349,6 +354,11 @@ HELPERS = {
             "different lengths": [wrong("scores and hits", hits=torch.ones(9).bool())],
             "NaN": [wrong(scores=torch.tensor([NAN]))],
             "fewer than 1 objects": [wrong(objects=0)],
+            "more hits than objects": [
+                wrong(
+                    "hits and objects", scores=torch.ones(2), hits=torch.ones(2).bool(), objects=1
+                )
+            ],
         },
     ),
     "iou.coco_map": Helper(

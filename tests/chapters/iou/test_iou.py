@@ -23,17 +23,23 @@ import derived
 from derived.iou import (
     _pairs,
     area,
+    average_precision,
     box_loss,
     ciou,
+    coco_map,
     diou,
     eiou,
     from_cxcywh,
     giou,
+    gwd,
     iou,
+    kld,
+    nms,
     pairwise,
     regression_cases,
     regression_descent,
     regression_slope,
+    rotated_iou,
 )
 
 SIMILARITIES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou, "eiou": eiou}
@@ -1421,10 +1427,54 @@ def test_center_and_size_become_corners():
 
 
 @pytest.mark.parametrize(
+    ("row", "dtype", "corners", "answer"),
+    [
+        ((300, 300, 1, 1), torch.bfloat16, (299.5, 299.5, 300.5, 300.5), torch.float32),
+        ((10240, 0, 64, 1), torch.bfloat16, (10208, -0.5, 10272, 0.5), torch.float32),
+        ((60000, 1, 40000, 2), torch.float16, (40000, 0, 80000, 2), torch.float32),
+        ((5, 4, 3, 1), torch.uint8, (3.5, 3.5, 6.5, 4.5), torch.float32),
+        ((1, 0, 4, 3), torch.uint16, (-1, -1.5, 3, 1.5), torch.float32),
+        ((-5, 4, 3, 1), torch.int64, (-6.5, 3.5, -3.5, 4.5), torch.float32),
+        ((0.1, 0, 2, 2), torch.float64, (-0.9, -1, 1.1, 1), torch.float64),
+    ],
+)
+def test_corners_have_the_digits_that_center_and_size_lack(row, dtype, corners, answer):
+    result = from_cxcywh(torch.tensor(row, dtype=torch.float64).to(dtype))
+    assert result.dtype == answer and result.tolist() == list(corners)
+
+
+def test_the_regression_runs_in_float32_at_least():
+    start, goal = (x[:2].bfloat16() for x in regression_cases(1))
+    slope = partial(regression_slope, kind="giou")
+    (low, _), (exact, _) = (
+        regression_descent(convert(start), convert(goal), slope)
+        for convert in (torch.Tensor.bfloat16, torch.Tensor.float)
+    )
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, exact, rtol=0, atol=0.02)  # one first slope is rounded
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_integers_of_every_width(dtype):
+    """PyTorch can hold them, but not compare them."""
+    a, b = torch.tensor([[0, 0, 50000, 50000]]), torch.tensor([[0, 0, 50000, 25000]])
+    assert area(a.to(dtype)).item() == 2.5e9
+    assert iou(a.to(dtype), b.to(dtype)).item() == pairwise(a.to(dtype), b).item() == 0.5
+    turned = torch.tensor([[9, 9, 4, 2, 0]]).to(dtype)
+    assert rotated_iou(turned, turned).item() == 1
+    assert nms(torch.cat([a, b, a]).to(dtype), torch.tensor([1, 3, 2]).to(dtype), 0.4).tolist() == [
+        1
+    ]
+    assert average_precision(torch.tensor([2, 1]).to(dtype), torch.tensor([True, False]), 1) == 1
+    with pytest.raises(ValueError, match=r"a\[0\] = \(9, 0, 1, 1\): x2 < x1"):
+        iou(torch.tensor([[9, 0, 1, 1]]).to(dtype), b)
+
+
+@pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        (torch.zeros(2, 5), r"boxes: expected floats of shape \(..., 4\)"),
-        (torch.zeros(2, 4, dtype=torch.long), "boxes: expected floats"),
+        (torch.zeros(2, 5), r"boxes: expected shape \(..., 4\), got \(2, 5\)"),
+        (torch.zeros(2, 4, dtype=torch.bool), "boxes: expected real numbers"),
         (torch.tensor([[0.0, 0, 1, 1], [0, 0, -1, 1]]), r"boxes\[1\] = \(0.0, 0.0, -1.0, 1.0\)"),
         (torch.tensor([[0.0, 0, 1, -1]]), r"boxes\[0\] = \(0.0, 0.0, 1.0, -1.0\)"),
         (torch.tensor([[0.0, torch.nan, 1, 1]]), r"boxes\[0\] = \(0.0, nan"),
@@ -1566,3 +1616,51 @@ def test_inside_its_target_dious_slope_points_away_from_its_center(center):
     (slope,) = torch.autograd.grad(box_loss(from_cxcywh(x), target, "diou"), x)
     delta = [center[0] - 3, center[1] - 2]
     assert slope[:2].tolist() == pytest.approx([2 * d / 52 for d in delta], abs=1e-14)
+
+
+def turned(count):
+    generator = torch.Generator().manual_seed(7)
+    box = torch.rand(count, 5, generator=generator) * torch.tensor([90, 90, 40, 40, 6.0]) + 0.1
+    around, across = box.clone(), box[:, [0, 1, 3, 2, 4]]
+    around[:, 4] += torch.pi
+    across[:, 4] += torch.pi / 2
+    return box, (around, across)  # the same rectangles, but for rounding
+
+
+def test_rounding_does_not_break_a_range():
+    box, again = turned(20_000)
+    for same in again:
+        overlap = rotated_iou(box, same)
+        assert ((overlap > 0.999) & (overlap <= 1)).all()
+        for distance in (gwd(box, same), kld(box, same)):
+            assert ((distance >= 0) & (distance < 1e-2)).all()
+
+
+def test_similarities_may_be_mapped_over():
+    a, b = random_boxes(3, 60), random_boxes(4, 61)
+    for kind, similarity in SIMILARITIES.items():
+        for function in (similarity, partial(box_loss, kind=kind, reduction="none")):
+            mapped = torch.func.vmap(lambda box, f=function: f(box, b))(a)
+            torch.testing.assert_close(mapped, torch.stack([function(x, b) for x in a]))
+        shared = torch.func.vmap(lambda boxes, kind=kind: pairwise(a, boxes, kind))(b[:, None])
+        torch.testing.assert_close(shared[..., 0].T, pairwise(a, b, kind))
+    rotated, (other, _) = turned(4)
+    for function in (rotated_iou, gwd, kld):
+        mapped = torch.func.vmap(function, in_dims=(0, None))(rotated, other)
+        torch.testing.assert_close(mapped, function(rotated[:, None], other))
+
+
+def test_one_object_is_not_found_twice():
+    scores, hits = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, False, True])
+    with pytest.raises(ValueError, match="hits and objects: .* got 2 hits of 1 objects"):
+        average_precision(scores, hits, 1)
+    assert average_precision(scores, hits, 2) > 0.8
+
+
+def test_what_is_computed_on_the_cpu_ignores_the_default_device():
+    image = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1])}
+    found = image | {"scores": torch.tensor([0.5])}
+    start = regression_cases(1)[0]
+    with torch.device("meta"):
+        assert coco_map([found], [image])["AP"] == 1
+        assert torch.equal(regression_cases(1)[0], start)

@@ -747,3 +747,26 @@ def test_wrong_images_are_named(change, message):
     with pytest.raises(ValueError) as error:
         coco_map(*change(detections, targets))
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("kind", ["iou", "diou"])
+def test_boxes_of_other_classes_and_images_suppress_nothing(kind):
+    generator = torch.Generator().manual_seed(4)
+    n = 700  # more than a block
+    low, size = torch.rand(2, n, 2, generator=generator)
+    boxes, scores = torch.cat([low, low + size], 1), torch.rand(n, generator=generator)
+    image, label = torch.randint(-2, 2, (2, n), generator=generator)
+    for groups, same in (
+        (label, label),
+        (torch.stack([image, label], 1), 10 * image + label),
+        (label.int(), label),
+    ):
+        kept = nms(boxes, scores, 0.4, kind, groups=groups)
+        alone = [(same == group).nonzero()[:, 0] for group in same.unique()]
+        each = torch.cat([own[nms(boxes[own], scores[own], 0.4, kind)] for own in alone])
+        assert kept.tolist() == each[scores[each].argsort(descending=True)].tolist()
+    assert len(nms(boxes, scores, 0.4, kind)) < len(kept)
+    assert nms(boxes[:0], scores[:0], 0.4, groups=label[:0]).shape == (0,)
+    for wrong, said in ((label.float(), "expected integers"), (label[:9], "same length")):
+        with pytest.raises(ValueError, match=f"groups: .*{said}"):
+            nms(boxes, scores, 0.4, groups=wrong)

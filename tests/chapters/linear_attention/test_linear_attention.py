@@ -1080,6 +1080,76 @@ def test_long_sums_in_bfloat16_do_not_get_stuck():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_lose_only_the_last_rounding(dtype):
+    """Over thousands of tokens, where sums, normalizers and positions leave a half type's range."""
+    low = [x.to(dtype) for x in sequences(3000, d=8, b=1, h=1)]
+    wide = [x.double() for x in low]
+    log = decays(1, 1, 3000).log().to(dtype) / 256
+    forms = {
+        kind: lambda q, k, v, kind=kind, **more: linear_attention(q, k, v, kind=kind, **more)
+        for kind in ("elu", "relu", "sphere", "taylor", "cosformer", "softmax")
+    }
+    forms |= {
+        "causal": lambda q, k, v: linear_attention(q, k, v, causal=True),
+        "chunked": lambda q, k, v: chunked(q, k, v / 64),
+        "decayed": lambda q, k, v: chunked(q, k, v / 64, log_decay=log.to(v.dtype)),
+        "features": lambda q, k, v: feature_map(q / 2, "taylor"),
+        "positions": lambda q, k, v: feature_map(q, "cosformer"),
+        "random": lambda q, k, v: random_features(q, k[0, 0, :5]),
+        "variance": lambda q, k, v: random_feature_variance(q / 4, k / 4),
+    }
+    for form, function in forms.items():
+        exact = function(*wide)
+        out = function(*low)
+        assert out.dtype == dtype, form
+        rounding = torch.finfo(dtype).eps * exact.abs() + 1e-5 * exact.abs().max()
+        assert ((out.double() - exact).abs() <= rounding).all(), form
+
+
+def test_decays_of_a_half_type_are_summed_in_float32():
+    """In float16 2048 + 1 = 2048."""
+    sums = segsum(-torch.ones(2101).half())
+    assert sums.dtype == torch.float16 and sums[-1, 0].item() == -2100
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_small_positive_features_still_give_an_average(causal):
+    """Their products are below the least number, so the average is taken as of larger ones."""
+    v = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
+    mean = torch.tensor([1.0, 1.5, 2.0]) if causal else torch.full((3,), 2.0)
+    for small in (-20.0, -50.0, -80.0):
+        x = torch.full((1, 1, 3, 2), small)
+        assert linear_attention(x, x, v, causal=causal).flatten().tolist() == mean.tolist()
+
+
+def test_a_direction_has_length_1_however_long_the_vector_is():
+    x = torch.tensor([3.0, -4.0, 0.0])
+    for dtype, factors in {
+        torch.float16: (1e-5, 1.0, 1e4),
+        torch.bfloat16: (1e-36, 1e36),
+        torch.float32: (1e-40, 1e-25, 1e20, 8e37),
+        torch.float64: (1e-300, 1e300),
+    }.items():
+        for factor in factors:
+            scaled = (x.double() * factor).to(dtype)
+            wanted = scaled.double() / factor / 5
+            direction = feature_map(scaled[None], "sphere").double()[0, 1:]
+            torch.testing.assert_close(direction, wanted, rtol=2e-2, atol=0)
+            assert direction.norm().item() == pytest.approx(1, rel=4 * torch.finfo(dtype).eps)
+
+
+def test_queries_may_be_mapped_over_while_keys_and_values_are_shared():
+    q, k, v = (x[:1] for x in sequences(5))
+    queries = torch.stack([q, -q, 2 * q])
+    with derived.validation(False):
+        for function in FORMS.values():
+            mapped = torch.func.vmap(lambda query, function=function: function(query, k, v))(
+                queries
+            )
+            close(mapped, torch.stack([function(query, k, v) for query in queries]))
+
+
 def test_inputs_need_not_be_contiguous():
     q, k, v = (x.transpose(1, 2) for x in sequences(3, h=70))  # as from a projection
     assert not q.is_contiguous()
