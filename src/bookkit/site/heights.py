@@ -7,6 +7,7 @@ replaces the estimate, which should rather be too large.
 """
 
 import math
+import re
 
 from docutils import nodes
 
@@ -19,6 +20,8 @@ _FIGURE = 26
 _EXPLORABLE = 46
 _ROW = 2.4
 _GAPS = {"tr": 3, "dd": 1.8}
+_CELL = re.compile(r"<t[dh].*?</t[dh]>", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
 _PARAGRAPHS = (nodes.paragraph, nodes.term, nodes.caption)
 
 
@@ -42,6 +45,12 @@ def _is_section(node: nodes.Node) -> bool:
     return isinstance(node, nodes.section)
 
 
+def _row(letters: list[int]) -> float:
+    """Return the height of a table's row, whose columns share the width."""
+    lines = math.ceil(max(letters, default=0) * len(letters) / _LETTERS)
+    return max(_ROW, 1.2 * lines + 1)
+
+
 def _height(node: nodes.Node) -> float:
     if isinstance(node, nodes.Element):
         if "dropdown" in node.get("classes", []) or node.get("hide_mode") == "all":
@@ -54,7 +63,7 @@ def _height(node: nodes.Node) -> float:
         case nodes.title():
             return 5
         case nodes.row():
-            return _ROW
+            return _row([len(entry.astext()) for entry in node.children])
         case nodes.Element() if isinstance(node, _PARAGRAPHS) or node.get("tag") == "li":
             return _LINE * math.ceil(len(node.astext()) / _LETTERS) + 1
         case nodes.math_block():
@@ -65,6 +74,11 @@ def _height(node: nodes.Node) -> float:
             return _FIGURE
         case nodes.raw():
             text = node.astext()
-            return _EXPLORABLE if "data-explorable" in text else _ROW * text.count("<tr")
+            if "data-explorable" in text:
+                return _EXPLORABLE
+            return sum(
+                _row([len(_TAG.sub("", cell)) for cell in _CELL.findall(row)])
+                for row in text.split("<tr")[1:]
+            )
     tag = node.get("tag") if isinstance(node, nodes.Element) else None
     return _GAPS.get(tag, 0) + sum(map(_height, node.children))

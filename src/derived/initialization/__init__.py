@@ -15,7 +15,7 @@ width.py      learning rates that serve at every width
 """
 
 from derived.initialization.attention import rem_entropy, softmax_jacobian_norm
-from derived.initialization.depth import deepnorm_constants, deepnorm_pair, fixup_scale
+from derived.initialization.depth import deepnorm_constants, encoder_decoder_deepnorm, fixup_scale
 from derived.initialization.moments import gain, gaussian_mean, moment_map
 from derived.initialization.weights import (
     fans,
@@ -27,6 +27,6 @@ from derived.initialization.weights import (
 from derived.initialization.width import coord_check, mup_groups, width_sweep
 
 __all__ = ["coord_check", "deepnorm_constants", "fans", "fixup_scale", "gain", "gaussian_mean"]
-__all__ += ["deepnorm_pair"]
+__all__ += ["encoder_decoder_deepnorm"]
 __all__ += ["moment_map", "mup_groups", "orthogonal_", "rem_entropy", "softmax_jacobian_norm"]
 __all__ += ["trunc_normal_", "truncnorm_gamma", "variance_scaling_", "width_sweep"]

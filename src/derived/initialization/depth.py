@@ -28,7 +28,7 @@ def deepnorm_constants(layers: int, optimizer: str = "sgd") -> tuple[float, floa
 
 
 @validated(encoder_layers=count, decoder_layers=count)
-def deepnorm_pair(
+def encoder_decoder_deepnorm(
     encoder_layers: int, decoder_layers: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     r"""Return DeepNorm's two constants for an encoder, and those for the decoder that reads it.

@@ -265,8 +265,8 @@ HELPERS = {
         },
         ("p",),
     ),
-    "initialization.deepnorm_pair": Helper(
-        initialization.deepnorm_pair,
+    "initialization.encoder_decoder_deepnorm": Helper(
+        initialization.encoder_decoder_deepnorm,
         st.fixed_dictionaries(
             {"encoder_layers": st.integers(1, 999), "decoder_layers": st.integers(1, 999)}
         ),

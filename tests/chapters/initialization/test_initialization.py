@@ -23,7 +23,7 @@ import derived
 from derived.initialization import (
     coord_check,
     deepnorm_constants,
-    deepnorm_pair,
+    encoder_decoder_deepnorm,
     fans,
     fixup_scale,
     gain,
@@ -1294,10 +1294,10 @@ def test_with_fixups_scale_the_first_step_does_not_depend_on_the_number_of_branc
 
 def test_deepnorms_constants_of_an_encoder_and_its_decoder():
     """By the formulas of the paper's figure for 6 and 6 layers, and how they grow."""
-    encoder, decoder = deepnorm_pair(6, 6)
+    encoder, decoder = encoder_decoder_deepnorm(6, 6)
     assert encoder == pytest.approx((0.81 * 6 ** (5 / 16), 0.87 * 6 ** (-5 / 16)), rel=1e-14)
     assert decoder == pytest.approx((18**0.25, 72**-0.25), rel=1e-14)
-    wider, same = deepnorm_pair(96, 6)
+    wider, same = encoder_decoder_deepnorm(96, 6)
     assert wider[0] == pytest.approx(2 * encoder[0], rel=1e-14)
     assert wider[1] == pytest.approx(encoder[1] / 2, rel=1e-14) and same == decoder
 
