@@ -28,6 +28,10 @@ JUSTIFIED = {
     ("tests/test_recordings.py", "compile"): "compiles the test's own cells",
     ("tests/test_recordings.py", "exec"): "runs the test's own cells, as a kernel would",
     (
+        "tests/chapters/diffusion/test_diffusion.py",
+        "pickle",
+    ): "sees that a schedule can be pickled, and reads no other pickle",
+    (
         "tests/test_rooms.py",
         "pickle",
     ): "sees that helpers can be pickled, and reads no other pickle",

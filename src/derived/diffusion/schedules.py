@@ -220,12 +220,8 @@ class Schedule:
         first, last = alpha[1], alpha[-1]
         if last == first:
             raise ValueError(f"with_zero_terminal_snr: expected a chain that loses signal: {self}")
-        squeezed = (alpha[1:] - last) * (first / (first - last))
-        # 1 - alpha from what was missing before, whose digits don't cancel near t = 0.
-        missing = self.sigma(torch.arange(int(self.end) + 1)) ** 2 / (1 + alpha)
-        missing[1:] = missing[1] + (missing[1:] - missing[1]) * (first / (first - last))
-        alpha[1:] = squeezed
-        sigma = (missing * (1 + alpha)).sqrt()
+        alpha[1:] = (alpha[1:] - last) * (first / (first - last))
+        sigma = ((1 - alpha) * (1 + alpha)).sqrt()
         return self._chain(alpha, sigma, f"{self.name}.with_zero_terminal_snr()")
 
     @validated(factor=positive)

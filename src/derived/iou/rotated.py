@@ -82,9 +82,8 @@ def rotated_iou(a: Real[Tensor, "*#n 5"], b: Real[Tensor, "*#n 5"]) -> Float[Ten
         x, y = y, -x  # a quarter turn: the next side of A is now at the right
     intersection = _shoelace(x, y).relu()  # of gradient 0 for boxes that only touch
     union = (a_width * a_height + b_width * b_height)[..., 0] - intersection
-    equal = (comparable(a) == comparable(b)).all(-1) & (
-        union < _tiny(union)
-    )  # 1 for equal boxes without area
+    flat = union < _tiny(union)
+    equal = (comparable(a) == comparable(b)).all(-1) & flat  # 1 for equal boxes without area
     return (_ratio(intersection, union) + equal).clamp(max=1).to(result)  # 1 + 2e-7 is rounding
 
 

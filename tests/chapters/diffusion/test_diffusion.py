@@ -1372,21 +1372,6 @@ def test_a_batch_may_be_empty():
     assert sample(MIXTURE.denoiser(FLOW), empty, [1.0, 0.0], FLOW).shape == (0, 2)
 
 
-@pytest.mark.parametrize("beta", [1e-3, 1e-6, 1e-9, 1e-12, 1e-17])
-def test_a_chain_without_signal_at_its_end_keeps_the_digits_of_its_first_steps(beta):
-    mpmath.mp.dps = 60
-    betas = [beta, beta, 0.5, 0.5]
-    chain = Schedule.from_betas(torch.tensor(betas, dtype=DOUBLE)).with_zero_terminal_snr()
-    alpha, product = [], mpmath.mpf(1)
-    for b in betas:
-        product *= 1 - mpmath.mpf(b)
-        alpha.append(mpmath.sqrt(product))
-    for t, before in enumerate(alpha, 1):
-        after = (before - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
-        assert chain.sigma(t).item() == pytest.approx(float(mpmath.sqrt(1 - after**2)), rel=1e-12)
-        assert chain.alpha(t).item() == pytest.approx(float(after), rel=1e-12, abs=1e-16)
-
-
 def test_what_has_no_dimension_or_no_power_is_refused():
     none, vector = torch.zeros(0), torch.zeros(1)
     with pytest.raises(ValueError, match="^mean_a: expected a finite vector of at least one"):

@@ -1241,7 +1241,7 @@ ORIGIN = torch.zeros(2, dtype=torch.float64)
         (lambda: energy_distance([1.0, 2.0], draw(3)), "a: expected a torch.Tensor, got a list"),
         (
             lambda: frechet_distance(ORIGIN[None], GOOD, ORIGIN, GOOD),
-            "mean_a: expected a finite vector, got shape (1, 2)",
+            "mean_a: expected a finite vector of at least one number, got shape (1, 2)",
         ),
         (
             lambda: frechet_distance(ORIGIN, GOOD, ORIGIN, GOOD[:1]),
