@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
     "seconds",
     "slopes_agree",
     "unchecked",
+    "wait_until",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +71,17 @@ def seconds(quiet):
     Busy machines are up to four times slower; `TEST_TIMEOUT_SCALE` says how many times this one may be.
     """
     return quiet * float(os.environ.get("TEST_TIMEOUT_SCALE", "4"))
+
+
+def wait_until(true, quiet=30):
+    """Wait for a condition that holds within `quiet` seconds on a machine at rest.
+
+    Playwright's own waiting evaluates strings, which a page's policy forbids.
+    """
+    deadline = time.monotonic() + seconds(quiet)
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds(quiet)} s"
+        time.sleep(0.02)
 
 
 def run(command, *, limit=60, check=True, input=None, **options):

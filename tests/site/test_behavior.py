@@ -4,6 +4,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+from support import wait_until
 from visits import (
     CHAPTERS,
     PAGES,
@@ -14,7 +15,6 @@ from visits import (
     cases,
     on,
     wait_for_frames,
-    wait_until,
 )
 
 OUTSIDE = "https://outside.example/"

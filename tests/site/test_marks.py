@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from visits import PAGES, SITE, Visit, wait_until
+from support import wait_until
+from visits import PAGES, SITE, Visit
 
 CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
 SCRIPTS = "/_static/verified/"

@@ -1,7 +1,8 @@
 """Every page, from http:// and from disk: it loads in silence, fits, and can be read by everyone."""
 
 import pytest
-from visits import on, wait_for_frames, wait_until
+from support import wait_until
+from visits import on, wait_for_frames
 
 MEGABYTES = 3
 # What depends on the colors alone. The other rules are tried in both themes, each at one width.

@@ -10,7 +10,6 @@ processor six times slower: no test may depend on time.
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Error
 from support import AXE as AXE_FILE
-from support import ROOT
+from support import ROOT, wait_until
 
 SITE = Path(os.environ.get("SITE_DIR", ROOT / "_build" / "html")).resolve()
 # The largest first: when several processes share the pages, none is left with a long one at the end.
@@ -429,14 +428,6 @@ def evaluate_within(page, function: str, argument=None):
         f"([seconds, argument]) => window.within(seconds, ({function})(argument))",
         [LIMIT, argument],
     )
-
-
-def wait_until(true, seconds: float = LIMIT) -> None:
-    """Wait for a condition; Playwright's own waiting evaluates strings, which the policy forbids."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def wait_for_frames(page, count: int = 2) -> None:

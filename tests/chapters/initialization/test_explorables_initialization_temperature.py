@@ -7,7 +7,7 @@ import pytest
 import torch
 from initialization_numbers import temperature as expected_table
 from initialization_numbers import temperature_draws
-from support import close, mulberry32, normals, now, rows, run_parity
+from support import close, mulberry32, normals, now, rows, run_parity, wait_until
 
 from derived.explorables import AttentionTemperature
 from derived.initialization import rem_entropy, softmax_jacobian_norm
@@ -254,7 +254,7 @@ def test_touch_lifts_the_key_and_scrolls_elsewhere(show):
     before = now(tab)
     frame = tab.locator(".xp-frame").bounding_box()
     swipe(frame["x"] + 100, frame["y"] + 180, 0, -150)
-    tab.wait_for_function("scrollY > 50", polling=50)  # not by frames, which may stop
+    wait_until(lambda: tab.evaluate("scrollY") > 50)
     assert now(tab) == before
 
 

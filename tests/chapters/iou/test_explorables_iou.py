@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from support import WIDGET, close, data, now, rows, run_parity
+from support import WIDGET, close, data, now, rows, run_parity, wait_until
 
 from derived.explorables import PushABox
 from derived.iou import box_loss, from_cxcywh, iou
@@ -488,14 +488,11 @@ def test_the_end_of_a_run_is_announced(show):
     assert "EIoU loss: 0.78" in said.text_content() and "MPDIoU" not in said.text_content()
 
 
-STEPS = "JSON.parse(document.querySelector('.explorable-live').dataset.now).step > 0"
-
-
 def test_a_run_is_animated_unless_motion_is_unwanted(show):
     tab = show()
     tab.emulate_media(reduced_motion="no-preference")
     tab.click('[data-action="run"]')
-    tab.wait_for_function(STEPS, polling=50)
+    wait_until(lambda: now(tab)["step"] > 0)
     assert tab.locator('[data-action="run"]').text_content() == "Stop"
     tab.click('[data-action="run"]')
     assert 0 < now(tab)["step"] < 200
