@@ -59,7 +59,7 @@ outputs: $(READY)  ## run every notebook and compare it with its stored outputs
 
 site: $(READY) $(NPM_READY)  ## build the site with warnings as errors and try it in a browser
 	VERIFIED_REQUIRE_PASS=$(if $(CHAPTERS),0,1) $(SECONDS_OF) time build python -m bookkit.site.build
-	SITE_REQUIRED=1 $(PYTEST) --part site --chapters "$(CHAPTERS)" --dist loadgroup tests/site
+	SITE_REQUIRED=1 $(PYTEST) --part site --chapters "$(CHAPTERS)" --dist loadscope tests/site
 
 # Environments of their own. What such a run finds is not what the site tells of the locked versions.
 test-min: RESOLUTION = --resolution lowest-direct ## unit tests and notebooks on the oldest versions that pyproject.toml allows

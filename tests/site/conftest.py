@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import threading
 import time
 from http.server import ThreadingHTTPServer
@@ -34,6 +35,7 @@ from visits import (
     scroll_through,
     slow_down,
 )
+from xdist.scheduler import LoadScopeScheduling
 
 from bookkit.site.browser import launch
 from bookkit.site.serve import Handler
@@ -61,22 +63,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("base_kind", ["http", "file"], scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests so that each visit is made once, and keep each page's in one process.
-
-    A chapter's page is shared by three processes, if there are so many: its visits in a wide and in
-    a narrow window take about as long as all else.
-    """
+    """Order the tests so that each visit is made once."""
     places = [place for place, item in enumerate(items) if item.path.parent == HERE]
     ours = sorted((items[place] for place in places), key=_order)
     for place, item in zip(places, ours, strict=True):
         items[place] = item
-        page, kind, _ = _visited(item)
-        if page:
-            share = kind if kind in ("wide", "narrow") else "rest"
-            group = f"{page} {share}" if page in CHAPTERS else page
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+class ByVisit(LoadScopeScheduling):
+    """Keeps the tests of a page in one process, so that each visit is made once.
+
+    A chapter's page is shared by three processes, if there are so many: its visits in a wide and in
+    a narrow window take about as long as all else. xdist's own groups don't reach its scheduler with
+    every pytest, so the page and the window are read from the test's name.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        case = re.search(r"\[([\w/]+\.html)(.*)\]$", nodeid)
+        if not case:
+            return nodeid
+        page, how = case.groups()
+        if page not in CHAPTERS:
+            return page
+        window = "narrow" if re.search("narrow|360", how) else "wide"
+        return f"{page} {window if re.search('narrow|wide|360|1280', how) else 'rest'}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByVisit:
+    """Give a page's tests to one process."""
+    return ByVisit(config, log)
 
 
 def _visited(item: pytest.Item) -> tuple[str | None, str | None, str]:
