@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Error
 from support import AXE as AXE_FILE
-from support import ROOT, wait_until
+from support import ROOT, seconds, wait_until
 
 SITE = Path(os.environ.get("SITE_DIR", ROOT / "_build" / "html")).resolve()
 # The largest first: when several processes share the pages, none is left with a long one at the end.
@@ -31,7 +31,7 @@ OF_A_CHAPTER = {"chapters", "reference", "verified"}  # folders with a page for 
 AXE = AXE_FILE.read_text(encoding="utf8")
 SLOWDOWN = float(os.environ.get("SITE_SLOWDOWN", "1"))
 # Seconds for which anything inside a page is waited for: a guard against hanging, no expectation.
-LIMIT = 30 * float(os.environ.get("TEST_TIMEOUT_SCALE", "4"))
+LIMIT = seconds(30)
 LATE = "X-Late"  # the header that asks our server to send all but pages this many seconds later
 
 # A policy violation is an event; a page's own scripts could miss one, this listener cannot.

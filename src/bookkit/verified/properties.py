@@ -7,6 +7,7 @@ writes it to ``_build/properties.json``.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line ``python -m bookkit.verified.properties`` and return its exit status."""
     more = sys.argv[1:] if arguments is None else arguments
+    # Thousands of examples may take an hour: no limit, as pytest-timeout reads a zero.
+    os.environ.setdefault("PYTEST_TIMEOUT", "0")
     options = ["-m", "hypothesis", f"--hypothesis-profile={PROFILE}", "--ignore=tests/site"]
     # The record of verified equations is of whole runs in the usual profile.
     options += ["--verified-record=", "-p", "bookkit.verified.properties", "--tb=short", "-q"]
